@@ -1,0 +1,132 @@
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// parsers is the table of known architectures, by config.json's class name.
+var parsers = map[string]func(*config, *Spec) error{
+	"LlamaForCausalLM": llama,
+	"Qwen2ForCausalLM": qwen2,
+	"Qwen3ForCausalLM": qwen3,
+}
+
+// Known lists the architectures that [Parse] accepts, sorted.
+func Known() []string { return slices.Sorted(maps.Keys(parsers)) }
+
+// Parse reads a Hugging Face config.json, in the form of transformers 4 or 5.
+// Broken input is a [tensor.FormatError]; an architecture or a config value
+// this package does not honour is a [tensor.UnsupportedError].
+func Parse(configJSON []byte) (*Spec, error) {
+	c, err := readConfig(configJSON)
+	if err != nil {
+		return nil, err
+	}
+	class, err := c.class()
+	if err != nil {
+		return nil, err
+	}
+	if err := refusePrequantized(c); err != nil {
+		return nil, err
+	}
+	parse := parsers[class]
+	if parse == nil {
+		return nil, &tensor.UnsupportedError{
+			What: fmt.Sprintf("architecture %q", class),
+			Hint: "known are " + strings.Join(Known(), ", "),
+		}
+	}
+	s := &Spec{Kind: Decoder, Architecture: class, ModelType: c.text("model_type", "")}
+	if err := errors.Join(c.sizes(s), c.tokens(s), c.rope(s)); err != nil {
+		return nil, err
+	}
+	if err := parse(c, s); err != nil {
+		return nil, err
+	}
+	if err := c.refuseUnhonoured(); err != nil {
+		return nil, err
+	}
+	return s, errors.Join(c.err, s.check())
+}
+
+// readConfig decodes the object and lifts text_config, where multi-modal and
+// transformers 5 configs keep the language model, to the root.
+func readConfig(b []byte) (*config, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var m map[string]any
+	if err := d.Decode(&m); err != nil {
+		return nil, &tensor.FormatError{Offset: -1, Field: "config.json", Err: fmt.Errorf("not a JSON object: %w", err)}
+	}
+	if t, ok := m["text_config"].(map[string]any); ok {
+		root := maps.Clone(t)
+		for k, v := range m {
+			if _, has := root[k]; !has || k == "architectures" {
+				root[k] = v
+			}
+		}
+		m = root
+	}
+	return &config{m: m, used: map[string]bool{}}, nil
+}
+
+// refusePrequantized names the quantization of a checkpoint whose weights are
+// already packed by another tool.
+func refusePrequantized(c *config) error {
+	for _, key := range []string{"quantization_config", "compression_config", "quantization"} {
+		q, ok := c.m[key].(map[string]any)
+		if !ok {
+			continue
+		}
+		method, _ := q["quant_method"].(string)
+		if method == "" {
+			method = "unnamed"
+		}
+		return &tensor.UnsupportedError{
+			What: fmt.Sprintf("checkpoint already quantized by %s (config.json has %s)", strings.ToUpper(method), key),
+			Hint: "convert the original 16-bit or 32-bit checkpoint instead; quantizing twice loses quality",
+		}
+	}
+	return nil
+}
+
+// check refuses sizes no forward pass can have.
+func (s *Spec) check() error {
+	bad := func(format string, a ...any) error {
+		return &tensor.FormatError{Offset: -1, Field: "config.json", Err: fmt.Errorf(format, a...)}
+	}
+	const limit = 1 << 24 // far above any model; keeps products inside int64
+	for _, f := range []struct {
+		name string
+		v    int
+	}{
+		{"hidden_size", s.Hidden}, {"intermediate_size", s.Intermediate}, {"num_hidden_layers", s.Layers},
+		{"num_attention_heads", s.Heads}, {"num_key_value_heads", s.KVHeads}, {"head_dim", s.HeadDim},
+		{"vocab_size", s.Vocab}, {"max_position_embeddings", s.MaxContext},
+	} {
+		if f.v <= 0 || f.v > limit {
+			return bad("%s is %d, want 1 to %d", f.name, f.v, limit)
+		}
+	}
+	if s.Layers > 4096 {
+		return bad("num_hidden_layers is %d, more than any model has", s.Layers)
+	}
+	if s.Heads%s.KVHeads != 0 {
+		return bad("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", s.Heads, s.KVHeads)
+	}
+	if s.HeadDim%2 != 0 {
+		return bad("head_dim is %d: rotary embedding wants an even number", s.HeadDim)
+	}
+	if !(s.NormEps > 0 && s.NormEps < 1) {
+		return bad("rms_norm_eps is %v, want a small positive number", s.NormEps)
+	}
+	return nil
+}
