@@ -1,0 +1,170 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// Options adjusts [Open]. The zero value works.
+type Options struct {
+	// Logger gets warnings about oddities that do no harm. Default: silent.
+	Logger *slog.Logger
+}
+
+// The formats of [Checkpoint.Format].
+const (
+	HuggingFace = "huggingface"
+	GGUF        = "gguf"
+)
+
+// Checkpoint is an open source of weights.
+type Checkpoint struct {
+	path, id, format, revision string
+
+	config  []byte
+	tensors []*tensor.Tensor
+	byName  map[string]*tensor.Tensor
+	support []SupportFile
+	sources []SourceFile
+	closer  io.Closer
+}
+
+// SupportFile is a small file that belongs to the model beside its weights:
+// tokenizer, chat template, generation defaults, licence, card.
+type SupportFile struct {
+	// Name is the file's name in a Hugging Face folder.
+	Name string
+	// Data reads or rebuilds the content.
+	Data func() ([]byte, error)
+}
+
+// Open opens the checkpoint at path: a folder with config.json and safetensors
+// files, a .safetensors file in such a folder, a .gguf file, or a folder that
+// holds exactly one .gguf file.
+func Open(ctx context.Context, path string, o Options) (*Checkpoint, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
+	}
+	c, err := open(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func open(path string, o Options) (*Checkpoint, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.IsDir() {
+		return openFolder(path, o)
+	}
+	switch ext := strings.ToLower(filepath.Ext(path)); {
+	case ext == ".gguf":
+		return openGGUF(path, o)
+	case ext == ".safetensors":
+		return openHF(filepath.Dir(path), []string{path}, o)
+	case filepath.Base(path) == "config.json", strings.HasSuffix(path, ".safetensors.index.json"):
+		return openFolder(filepath.Dir(path), o)
+	case isPickle(filepath.Base(path)):
+		return nil, pickleErr(filepath.Base(path))
+	default:
+		return nil, &tensor.UnsupportedError{What: fmt.Sprintf("file type %q", ext), Hint: "give a Hugging Face folder with safetensors files, or a .gguf file"}
+	}
+}
+
+// ID names the model: "owner/name" inside a Hugging Face cache, else the name
+// of the folder or of the GGUF file.
+func (c *Checkpoint) ID() string { return c.id }
+
+// Format is [HuggingFace] or [GGUF].
+func (c *Checkpoint) Format() string { return c.format }
+
+// Path is the folder or file that was opened.
+func (c *Checkpoint) Path() string { return c.path }
+
+// Revision is the hub commit the files came from, empty where unknown.
+func (c *Checkpoint) Revision() string { return c.revision }
+
+// Config is the model's config.json; for GGUF one rebuilt from its keys.
+func (c *Checkpoint) Config() []byte { return c.config }
+
+// SupportFiles lists the files beside the weights, sorted by name.
+func (c *Checkpoint) SupportFiles() []SupportFile { return c.support }
+
+// SupportFile returns the named support file.
+func (c *Checkpoint) SupportFile(name string) (SupportFile, bool) {
+	i := slices.IndexFunc(c.support, func(f SupportFile) bool { return f.Name == name })
+	if i < 0 {
+		return SupportFile{}, false
+	}
+	return c.support[i], true
+}
+
+// Tensors returns every tensor of the checkpoint, those of no use to a text
+// model included, under the names the files give them (GGUF: the Hugging Face
+// names).
+func (c *Checkpoint) Tensors() []*tensor.Tensor { return c.tensors }
+
+// Tensor returns a tensor by its Hugging Face name in a text model. Where the
+// text model sits inside a multi-modal checkpoint its longer names are found
+// too.
+func (c *Checkpoint) Tensor(name string) (*tensor.Tensor, bool) {
+	for _, n := range spellings(name) {
+		if t := c.byName[n]; t != nil {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// spellings lists the names under which checkpoints keep the tensor that a
+// text-only checkpoint calls name: as it is, as in Gemma3 and LLaVA checkpoints
+// of transformers 4 ("language_model.model.layers..."), and as in those of
+// transformers 5 ("model.language_model.layers...").
+func spellings(name string) []string {
+	return []string{
+		name,
+		"language_model." + name,
+		"model.language_model." + strings.TrimPrefix(name, "model."),
+	}
+}
+
+// Close closes the files.
+func (c *Checkpoint) Close() error {
+	if c.closer == nil {
+		return nil
+	}
+	if err := c.closer.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("close checkpoint %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// setTensors fills the index by name.
+func (c *Checkpoint) setTensors(ts []*tensor.Tensor) {
+	c.tensors = ts
+	c.byName = make(map[string]*tensor.Tensor, len(ts))
+	for _, t := range ts {
+		c.byName[t.Name] = t
+	}
+}
+
+// addSupport adds files and keeps the list sorted.
+func (c *Checkpoint) addSupport(files ...SupportFile) {
+	c.support = append(c.support, files...)
+	slices.SortFunc(c.support, func(a, b SupportFile) int { return strings.Compare(a.Name, b.Name) })
+}
