@@ -40,13 +40,14 @@ type packer struct {
 	scheme quant.Scheme
 	mid    uint8 // the zero point that means symmetric
 	imp    []float32
+	kern   kernels
 
 	codes [256]uint8 // of one block
 }
 
 func newPacker(dst Rows, w []float32, k int, o Options) *packer {
 	s := o.Scheme()
-	return &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), scheme: s, mid: 1 << (s.Bits - 1), imp: o.Importance}
+	return &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), scheme: s, mid: 1 << (s.Bits - 1), imp: o.Importance, kern: fastKernels()}
 }
 
 // span gives the bounds of block b, counted over all rows, within w, and its

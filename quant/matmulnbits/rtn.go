@@ -41,13 +41,14 @@ func (p *packer) rtn(rows int) (quant.Stats, error) {
 func (p *packer) rtnScale(x []float32) (scale float32, zero uint8) {
 	lo, hi := bounds(x)
 	if p.scheme.Symmetric {
-		m := lo
+		m := lo // the sign of a zero scale follows the first weight, as there
 		if abs32(hi) > abs32(lo) {
 			m = hi
 		}
 		return m / -float32(p.mid), p.mid
 	}
 	top := float32(int(1)<<p.scheme.Bits - 1)
+	lo, hi = min(lo, 0), max(hi, 0)
 	scale = (hi - lo) / top
 	z := lo
 	if scale != 0 {
@@ -86,9 +87,10 @@ func roundAway(y float32) float32 {
 	return f
 }
 
-// bounds gives the least and the largest of 0 and x.
+// bounds gives the least and the largest of x, of equal ones the first.
 func bounds(x []float32) (lo, hi float32) {
-	for _, v := range x {
+	lo, hi = x[0], x[0]
+	for _, v := range x[1:] {
 		if v < lo {
 			lo = v
 		}

@@ -54,6 +54,22 @@ type lanes struct {
 	codes [maxBlock / 4][width]uint32 // four codes a word, first in the low byte
 }
 
+// kernels are the three loops over the elements of a group of blocks.
+type kernels struct {
+	name string
+	// prepare fills wx, lo, hi and energy from x and w.
+	prepare func(l *lanes, block int)
+	// try evaluates the steps of one stage and keeps the best candidate of
+	// each lane.
+	try func(l *lanes, steps []step, s quant.Scheme)
+	// finish rounds the weights with the base, which is by then the best
+	// candidate, to codes and measures the error.
+	finish func(l *lanes, s quant.Scheme)
+}
+
+// topCode is the largest code.
+func topCode(s quant.Scheme) float32 { return float32(int(1)<<s.Bits - 1) }
+
 // step is one candidate: the width is base/shrink, the zero point the base's
 // plus shift.
 type step struct{ shrink, shift float32 }
@@ -63,10 +79,11 @@ func (p *packer) search(rows int) (quant.Stats, error) {
 	var st quant.Stats
 	total := rows * p.nb
 	plan := stages(p.scheme)
-	l := new(lanes)
+	l, kern := new(lanes), p.kern
 	for first := 0; first < total; first += width {
 		n := min(width, total-first)
 		p.load(l, first, n)
+		kern.prepare(l, p.scheme.Block)
 		if err := p.start(l, first, n); err != nil {
 			return st, err
 		}
@@ -74,10 +91,10 @@ func (p *packer) search(rows int) (quant.Stats, error) {
 			if i > 0 {
 				restart(l)
 			}
-			try(l, steps, p.scheme)
+			kern.try(l, steps, p.scheme)
 		}
 		restart(l)
-		finish(l, p.scheme)
+		kern.finish(l, p.scheme)
 		for i := range n {
 			p.storeLane(l, first+i, i)
 			from, to, _ := p.span(first + i)
@@ -115,13 +132,12 @@ func (p *packer) load(l *lanes, first, n int) {
 			l.w[j][i] = v
 		}
 	}
-	prepare(l, bs)
 }
 
 // start sets the base of the first stage from the extremes of each block and
 // refuses what cannot be stored.
 func (p *packer) start(l *lanes, first, n int) error {
-	top := float32(int(1)<<p.scheme.Bits - 1)
+	top := topCode(p.scheme)
 	limit := float32(math.MaxFloat32 / 4)
 	if p.scheme.ScaleType == tensor.F16 {
 		limit = maxFloat16

@@ -5,6 +5,10 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
+func genericKernels() kernels {
+	return kernels{name: "generic", prepare: prepareGeneric, try: tryGeneric, finish: finishGeneric}
+}
+
 // prepareGeneric fills wx, lo, hi and energy from x and w.
 func prepareGeneric(l *lanes, block int) {
 	l.lo, l.hi, l.energy = [width]float32{}, [width]float32{}, [width]float32{}
@@ -26,13 +30,13 @@ func prepareGeneric(l *lanes, block int) {
 // tryGeneric evaluates the steps of one stage and keeps the best candidate of
 // each lane.
 func tryGeneric(l *lanes, steps []step, s quant.Scheme) {
-	top := float32(int(1)<<s.Bits - 1)
+	top := topCode(s)
 	for _, st := range steps {
-		var inv, low, high, a, b [width]float32
+		var inv, zero, low, high, a, b [width]float32
 		for i := range width {
 			inv[i] = l.inv[i] * st.shrink
-			z := min(max(l.zero[i]+st.shift, 0), top)
-			low[i], high[i] = -z, top-z
+			zero[i] = min(max(l.zero[i]+st.shift, 0), top)
+			low[i], high[i] = -zero[i], top-zero[i]
 		}
 		for j := range s.Block {
 			x, w, wx := &l.x[j], &l.w[j], &l.wx[j]
@@ -52,7 +56,7 @@ func tryGeneric(l *lanes, steps []step, s quant.Scheme) {
 			}
 			gain := scale * (float32(a[i]+a[i]) - float32(scale*b[i]))
 			if gain > l.gain[i] {
-				l.gain[i], l.bestScale[i], l.bestZero[i] = gain, scale, -low[i]
+				l.gain[i], l.bestScale[i], l.bestZero[i] = gain, scale, zero[i]
 			}
 		}
 	}
@@ -61,7 +65,7 @@ func tryGeneric(l *lanes, steps []step, s quant.Scheme) {
 // finishGeneric rounds the weights with the base, which is the best candidate,
 // and measures the error.
 func finishGeneric(l *lanes, s quant.Scheme) {
-	top := float32(int(1)<<s.Bits - 1)
+	top := topCode(s)
 	l.err, l.worst = [width]float32{}, [width]float32{}
 	for j := 0; j < s.Block; j += 4 {
 		words := &l.codes[j/4]
