@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // linear is x·wᵀ + bias for each row of x, [tokens, in] -> [tokens, out]; bias
@@ -91,15 +92,22 @@ func add(x, y [][]float32) {
 	}
 }
 
-// parallel calls f(0) to f(n-1) from as many goroutines as there are cores,
-// each taking one contiguous range.
+// parallel calls f(0) to f(n-1) from as many goroutines as there are cores.
+// They take small ranges in turn: causal attention costs more at high i.
 func parallel(n int, f func(i int)) {
+	if n == 0 {
+		return
+	}
 	workers := min(runtime.GOMAXPROCS(0), n)
+	step := max(1, n/(8*workers+1))
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for w := range workers {
+	for range workers {
 		wg.Go(func() {
-			for i := n * w / workers; i < n*(w+1)/workers; i++ {
-				f(i)
+			for end := int(next.Add(int64(step))); end-step < n; end = int(next.Add(int64(step))) {
+				for i := end - step; i < min(end, n); i++ {
+					f(i)
+				}
 			}
 		})
 	}
