@@ -33,26 +33,32 @@ func (a *Accumulator) Add(ref, got []float32, target int32) error {
 	if target < NoTarget || int(target) >= len(ref) {
 		return fmt.Errorf("compare logits: target token %d is outside the vocabulary of %d", target, len(ref))
 	}
-	r, err := summarize(ref)
+	bestRef, err := best(ref)
 	if err != nil {
 		return fmt.Errorf("logits of the reference: %w", err)
 	}
-	g, err := summarize(got)
+	bestGot, err := best(got)
 	if err != nil {
 		return fmt.Errorf("logits of the model: %w", err)
 	}
-	kl, delta := 0.0, 0.0
+	topRef, topGot := float64(ref[bestRef]), float64(got[bestGot])
+	// kl is Σ p·(log p − log q) with p and q still to be normalized.
+	var sumRef, sumGot, kl, delta float64
 	for i, x := range ref {
-		x, y := float64(x), float64(got[i])
+		x, y := float64(x)-topRef, float64(got[i])-topGot
+		sumGot += math.Exp(y)
 		if math.IsInf(x, -1) {
 			continue // probability 0: adds nothing, whatever the model says
 		}
 		if math.IsInf(y, -1) {
-			return fmt.Errorf("logits of the model: token %d is -Inf, the reference has %v: the divergence is infinite", i, x)
+			return fmt.Errorf("logits of the model: token %d is -Inf, the reference has %v: the divergence is infinite", i, ref[i])
 		}
-		kl += math.Exp(x-r.logSum) * (x - y)
-		delta = max(delta, math.Abs(x-y))
+		p := math.Exp(x)
+		sumRef += p
+		kl += p * (x - y)
+		delta = max(delta, math.Abs(float64(ref[i])-float64(got[i])))
 	}
+	logRef, logGot := math.Log(sumRef), math.Log(sumGot)
 	if target >= 0 && math.IsInf(float64(ref[target]), -1) {
 		return fmt.Errorf("logits of the reference: target token %d is -Inf: the perplexity is infinite", target)
 	}
@@ -60,18 +66,19 @@ func (a *Accumulator) Add(ref, got []float32, target int32) error {
 		return fmt.Errorf("logits of the model: target token %d is -Inf: the perplexity is infinite", target)
 	}
 
-	kl = max(0, kl-r.logSum+g.logSum) // rounding alone makes it negative
+	kl = max(0, kl/sumRef-logRef+logGot) // rounding alone makes it negative
 	a.kl.add(kl)
 	a.klMax = max(a.klMax, kl)
 	a.maxDelta = max(a.maxDelta, delta)
-	if r.best == g.best {
+	if bestRef == bestGot {
 		a.top1++
 	}
-	if rank(got, r.best) < 5 {
+	if rank(got, bestRef) < 5 {
 		a.top5++
 	}
 	if target >= 0 {
-		nr, ng := r.logSum-float64(ref[target]), g.logSum-float64(got[target])
+		nr := logRef + topRef - float64(ref[target])
+		ng := logGot + topGot - float64(got[target])
 		a.nllRef.add(nr)
 		a.nllGot.add(ng)
 		a.nllDelta.add(ng - nr)
@@ -91,31 +98,21 @@ func (a *Accumulator) Merge(b *Accumulator) {
 	a.nllDelta.merge(b.nllDelta)
 }
 
-// row is what one row of logits says.
-type row struct {
-	best   int     // index of the largest logit, the first of equal ones
-	logSum float64 // log Σ exp(logit)
-}
-
-func summarize(x []float32) (row, error) {
-	best := 0
+// best is the index of the largest logit, the first of equal ones.
+func best(x []float32) (int, error) {
+	b := 0
 	for i, v := range x {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 1) {
-			return row{}, fmt.Errorf("token %d is %v", i, v)
+			return 0, fmt.Errorf("token %d is %v", i, v)
 		}
-		if v > x[best] {
-			best = i
+		if v > x[b] {
+			b = i
 		}
 	}
-	top := float64(x[best])
-	if math.IsInf(top, -1) {
-		return row{}, fmt.Errorf("every token is -Inf")
+	if math.IsInf(float64(x[b]), -1) {
+		return 0, fmt.Errorf("every token is -Inf")
 	}
-	var sum float64
-	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
-	}
-	return row{best, top + math.Log(sum)}, nil
+	return b, nil
 }
 
 // rank is the number of tokens that come before token id: larger logits, and
