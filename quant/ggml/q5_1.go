@@ -1,0 +1,19 @@
+package ggml
+
+import "encoding/binary"
+
+// dequantizeQ5_1: a block is 24 bytes for 32 elements: f16 d, f16 m, u32 of
+// fifth bits, 16 bytes of halves as in Q5_0. x = d*q + m.
+// Source: ggml-common.h block_q5_1.
+func dequantizeQ5_1(dst []float32, src []byte) {
+	for len(dst) >= 32 {
+		x, b := (*[32]float32)(dst), (*[24]byte)(src)
+		d, m := f16(b[:]), f16(b[2:])
+		var t [32]float32
+		for q := range t {
+			t[q] = float32(d*float32(q)) + m
+		}
+		fill5(x, &t, binary.LittleEndian.Uint32(b[4:]), (*[16]byte)(b[8:]))
+		dst, src = dst[32:], src[24:]
+	}
+}
