@@ -1,0 +1,3 @@
+module github.com/llama-pajamas/llama-pajamas/ort/_generate
+
+go 1.26.0
