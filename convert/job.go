@@ -1,0 +1,229 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
+	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+)
+
+// Job is one planned conversion.
+type Job struct {
+	Spec      *arch.Spec
+	Plan      *plan.Plan
+	Artifacts []*Artifact // parallel to Plan.Artifacts
+
+	ck   *checkpoint.Checkpoint
+	opts Options
+}
+
+// Artifact is what is known of one output beside its plan.
+type Artifact struct {
+	// Dir is relative to the output folder: "onnx/cpu/int4".
+	Dir    string
+	Recipe *recipe.Recipe
+	// Reference marks the float32 artifact that is not published.
+	Reference bool
+	Metadata  modeldir.Metadata
+
+	counts roundings
+}
+
+// New plans a conversion: checks the checkpoint against its architecture,
+// builds and checks every graph, lays out every file. It writes nothing.
+func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	spec, err := arch.Parse(ck.Config())
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration of %s: %w", ck.ID(), err)
+	}
+	if err := ck.Check(spec.Weights()); err != nil {
+		return nil, err
+	}
+	j := &Job{Spec: spec, Plan: &plan.Plan{}, ck: ck, opts: o}
+	recipes, err := j.recipes()
+	if err != nil {
+		return nil, err
+	}
+	reads := map[string]*plan.Read{}
+	for _, r := range recipes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := j.add(r, reads); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range spec.Weights() {
+		if r := reads[w.Name]; r != nil {
+			j.Plan.Reads = append(j.Plan.Reads, r)
+		}
+	}
+	return j, j.Plan.Check()
+}
+
+// wanted is a recipe and where its artifact goes.
+type wanted struct {
+	dir string
+	*recipe.Recipe
+	reference bool
+}
+
+func (j *Job) recipes() ([]wanted, error) {
+	var out []wanted
+	add := func(target, name string, reference bool) error {
+		r, err := recipe.Load(target, name)
+		if err != nil {
+			return err
+		}
+		dir := path.Join("onnx", target, r.Name)
+		if reference {
+			dir = "reference"
+		}
+		out = append(out, wanted{dir, r, reference})
+		return nil
+	}
+	if !j.opts.NoBase {
+		if err := add("base", "fp16", false); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range j.opts.Targets {
+		for _, name := range t.Recipes {
+			if err := add(t.Name, name, false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if j.opts.Reference {
+		if err := add("cpu", "fp32", true); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// add plans one artifact and enters its pieces into the reads.
+func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
+	art, err := toonnx.Build(j.Spec, w.Recipe, toonnx.Options{
+		AllLogits:  j.opts.AllLogits || w.reference,
+		MaxContext: j.opts.MaxContext,
+		Producer:   ToolName, ProducerVersion: Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := onnx.Check(art.Model, onnx.CheckOptions{Complete: true}); err != nil {
+		return fmt.Errorf("check the planned graph of %s: %w", w.dir, err)
+	}
+	graph, err := art.Model.Encode()
+	if err != nil {
+		return fmt.Errorf("encode the graph of %s: %w", w.dir, err)
+	}
+	index := len(j.Plan.Artifacts)
+	for _, p := range art.Pieces {
+		r := reads[p.Weight.Name]
+		if r == nil {
+			t, ok := j.ck.Tensor(p.Weight.Name)
+			if !ok {
+				return fmt.Errorf("tensor %q is not in %s", p.Weight.Name, j.ck.ID())
+			}
+			r = &plan.Read{Tensor: t, Rows: 1, Cols: p.Weight.Shape[0]}
+			if len(p.Weight.Shape) == 2 {
+				r.Rows, r.Cols = p.Weight.Shape[0], p.Weight.Shape[1]
+			}
+			reads[p.Weight.Name] = r
+		}
+		p.Output.Artifact = index
+		r.Outputs = append(r.Outputs, p.Output)
+	}
+	a := &Artifact{Dir: w.dir, Recipe: w.Recipe, Reference: w.reference}
+	pa := &plan.Artifact{Dir: w.dir, Data: art.Data, Files: []plan.File{{Name: modeldir.ModelFile, Data: graph}}}
+	support, err := j.supportFiles(art.Model)
+	if err != nil {
+		return err
+	}
+	pa.Files = append(pa.Files, support...)
+	a.Metadata = j.metadata(a, pa, int64(len(graph)))
+	j.Plan.Artifacts = append(j.Plan.Artifacts, pa)
+	j.Artifacts = append(j.Artifacts, a)
+	return nil
+}
+
+// Staged is the folder that holds artifact i until it is published.
+func (j *Job) Staged(i int) string {
+	return filepath.Join(j.opts.Output, staging, filepath.FromSlash(j.Artifacts[i].Dir))
+}
+
+// Publish renames the finished artifacts into place and removes the staging
+// folder. With Force an artifact that is there is moved away first and
+// removed last.
+func (j *Job) Publish() error {
+	stage := filepath.Join(j.opts.Output, staging)
+	for i, a := range j.Artifacts {
+		if a.Reference {
+			continue
+		}
+		final := filepath.Join(j.opts.Output, filepath.FromSlash(a.Dir))
+		if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
+			return fmt.Errorf("publish %s: %w", a.Dir, err)
+		}
+		old := filepath.Join(stage, fmt.Sprintf("replaced-%d", i))
+		if err := os.Rename(final, old); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("move the old %s away: %w", a.Dir, err)
+		}
+		if err := os.Rename(j.Staged(i), final); err != nil {
+			return errors.Join(fmt.Errorf("publish %s: %w", a.Dir, err), restore(old, final))
+		}
+		syncDir(filepath.Dir(final))
+	}
+	if err := os.RemoveAll(stage); err != nil {
+		return fmt.Errorf("remove the staging folder: %w", err)
+	}
+	return nil
+}
+
+func restore(old, final string) error {
+	if _, err := os.Stat(old); err != nil {
+		return nil
+	}
+	return os.Rename(old, final)
+}
+
+// Discard removes the staging folder: what a failed or cancelled job calls.
+// Folders the job made and left empty go with it.
+func (j *Job) Discard() error {
+	if err := os.RemoveAll(filepath.Join(j.opts.Output, staging)); err != nil {
+		return fmt.Errorf("remove the staging folder: %w", err)
+	}
+	_ = os.Remove(j.opts.Output) // fails unless empty, which is what is wanted
+	return nil
+}
+
+// Workers is the number of goroutines that encode.
+func (j *Job) Workers() int { return j.opts.Workers }
+
+// PeakMemory is an estimate of the memory a conversion needs: the buffers of
+// the workers, the small files of the plan, and 24 MiB for the program.
+func (j *Job) PeakMemory() int64 {
+	n := int64(24<<20) + int64(j.opts.Workers)*j.BytesPerWorker()
+	for _, a := range j.Plan.Artifacts {
+		n += a.Bytes() - a.Data.Size
+		for _, c := range a.Data.Consts {
+			n += int64(len(c.Data))
+		}
+	}
+	return n
+}

@@ -1,0 +1,217 @@
+package convert
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+)
+
+// metadata states what is known when the plan is made; hashes and fidelity
+// come later.
+func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldir.Metadata {
+	s, r := j.Spec, a.Recipe
+	body := r.Form(arch.AttnQ, 0, s.Layers)
+	provider := map[string]string{"base": "any", "cpu": "CPUExecutionProvider"}[r.Target]
+	m := modeldir.Metadata{
+		SchemaVersion: modeldir.MetadataVersion,
+		Tool:          modeldir.Tool{Name: ToolName, Version: Version},
+		Target: modeldir.TargetSpecs{
+			Format: "onnx", ExecutionProvider: provider, Target: r.Target,
+			Precision: r.Precision, Recipe: r.Name,
+			Opset: toonnx.Opset, MinORTVersion: toonnx.MinORTVersion,
+			ActivationType: r.Activations, Dialect: r.Dialect, RanOnDevice: "not run on the device",
+		},
+		Source: modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
+		Architecture: modeldir.Architecture{
+			Name: s.Architecture, ModelType: s.ModelType, Hidden: s.Hidden, Intermediate: s.Intermediate,
+			Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim, Vocab: s.Vocab,
+			MaxContext: s.MaxContext, RoPETheta: s.RoPE.Theta, NormEps: float64(s.NormEps),
+			TiedEmbedding: s.Tied, Parameters: s.Parameters(),
+		},
+		Hints: j.hints(r),
+		Bits:  roleBits(s, r),
+		Size: modeldir.Size{
+			WeightBytes: pa.Data.Size, GraphBytes: graphBytes,
+			BitsPerWeight:      float64(pa.Data.Size) * 8 / float64(s.Parameters()),
+			BitsPerWeightFloor: floor(s, r),
+		},
+	}
+	if s.RoPE.Type != "default" {
+		m.Architecture.RoPEScaling = s.RoPE.Type
+	}
+	if !body.IsFloat() {
+		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
+	}
+	return m
+}
+
+func (j *Job) hints(r *recipe.Recipe) modeldir.Hints {
+	h := modeldir.Hints{
+		AttentionType: "gqa", GQARatio: j.Spec.Heads / j.Spec.KVHeads,
+		MaxContext: j.Spec.MaxContext, Batch: 1, KVCache: r.Activations, Logits: "last",
+	}
+	switch j.Spec.KVHeads {
+	case j.Spec.Heads:
+		h.AttentionType = "mha"
+	case 1:
+		h.AttentionType = "mqa"
+	}
+	if c := j.opts.MaxContext; c > 0 && c < h.MaxContext {
+		h.MaxContext = c
+	}
+	if j.opts.AllLogits {
+		h.Logits = "all"
+	}
+	return h
+}
+
+// roleBits lists the form of every matrix role, by groups of layers where they
+// differ.
+func roleBits(s *arch.Spec, r *recipe.Recipe) []modeldir.RoleBits {
+	var out []modeldir.RoleBits
+	roles := []arch.Role{arch.TokenEmbd, arch.AttnQ, arch.AttnK, arch.AttnV, arch.AttnO, arch.FFNGate, arch.FFNUp, arch.FFNDown, arch.LMHead}
+	for _, role := range roles {
+		ask, layers := role, s.Layers
+		if role == arch.TokenEmbd || role == arch.LMHead {
+			layers = 0
+			if s.Tied {
+				ask = arch.LMHead
+			}
+		}
+		if layers == 0 {
+			f := r.Form(ask, -1, s.Layers)
+			out = append(out, modeldir.RoleBits{Role: role.String(), Bits: f.ElementBits(), Scheme: f.String()})
+			continue
+		}
+		groups := map[plan.Form][]int{}
+		var order []plan.Form
+		for l := range layers {
+			f := r.Form(ask, l, s.Layers)
+			if groups[f] == nil {
+				order = append(order, f)
+			}
+			groups[f] = append(groups[f], l)
+		}
+		for _, f := range order {
+			rb := modeldir.RoleBits{Role: role.String(), Bits: f.ElementBits(), Scheme: f.String()}
+			if len(order) > 1 {
+				rb.Layers = groups[f]
+			}
+			out = append(out, rb)
+		}
+	}
+	return out
+}
+
+// floor is the bits per weight that the recipe's forms need without padding,
+// tables and alignment.
+func floor(s *arch.Spec, r *recipe.Recipe) float64 {
+	var bits, n float64
+	for _, w := range s.Weights() {
+		e, _ := w.Shape.Elements()
+		per := 32.0
+		if w.Role.IsMatrix() {
+			role := w.Role
+			if role == arch.TokenEmbd && s.Tied {
+				role = arch.LMHead
+			}
+			per = r.Form(role, w.Layer, s.Layers).FloorBits()
+		}
+		bits += per * float64(e)
+		n += float64(e)
+	}
+	return bits / n
+}
+
+// WriteMetadata hashes the staged files and the sources and writes each
+// artifact's metadata.json. Call it after [Job.Write], and after verify has
+// filled in the fidelity of the artifacts.
+func (j *Job) WriteMetadata(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(j.opts.Workers)
+	sources := make([]modeldir.FileRecord, len(j.ck.SourceFiles()))
+	for i, f := range j.ck.SourceFiles() {
+		g.Go(func() error {
+			sum, err := f.SHA256(ctx)
+			sources[i] = modeldir.FileRecord{Name: f.Name, Bytes: f.Bytes, SHA256: sum}
+			return err
+		})
+	}
+	records := make([][]modeldir.FileRecord, len(j.Artifacts))
+	for i, a := range j.Artifacts {
+		if a.Reference {
+			continue
+		}
+		pa := j.Plan.Artifacts[i]
+		names := []string{pa.Data.Name}
+		for _, f := range pa.Files {
+			names = append(names, f.Name)
+		}
+		slices.Sort(names)
+		records[i] = make([]modeldir.FileRecord, len(names))
+		for k, name := range names {
+			g.Go(func() (err error) {
+				records[i][k], err = fileRecord(ctx, j.Staged(i), name)
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, a := range j.Artifacts {
+		if a.Reference {
+			continue
+		}
+		a.Metadata.Source.Files, a.Metadata.Files = sources, records[i]
+		b, err := json.MarshalIndent(a.Metadata, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode metadata of %s: %w", a.Dir, err)
+		}
+		if err := writeFile(filepath.Join(j.Staged(i), modeldir.MetadataFile), append(b, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fileRecord(ctx context.Context, dir, name string) (modeldir.FileRecord, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return modeldir.FileRecord{}, fmt.Errorf("hash %s: %w", name, err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, contextReader{ctx, f}, make([]byte, 256<<10))
+	if err != nil {
+		return modeldir.FileRecord{}, fmt.Errorf("hash %s: %w", f.Name(), err)
+	}
+	return modeldir.FileRecord{Name: name, Bytes: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// contextReader stops a long read when its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

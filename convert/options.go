@@ -1,0 +1,82 @@
+package convert
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// Version is stamped into every artifact.
+const Version = "0.2.0-dev"
+
+// ToolName is stamped beside it.
+const ToolName = "llama-pajamas-quant"
+
+// staging is the folder, inside the output folder, that a job writes to.
+const staging = ".llama-pajamas-partial"
+
+// Target asks for one execution provider's artifacts.
+type Target struct {
+	// Name is the folder below onnx/: "cpu".
+	Name string
+	// Recipes are built-in names or recipe files.
+	Recipes []string
+}
+
+// Options say what to convert to. The zero value of each field is its default.
+type Options struct {
+	// Output is the folder that receives onnx/…; required.
+	Output string
+	// Targets beside base; none writes base alone.
+	Targets []Target
+	// NoBase leaves out onnx/base/fp16.
+	NoBase bool
+	// Reference also writes a float32 artifact into the staging folder, which
+	// verify compares with and Publish does not keep.
+	Reference bool
+	// Force replaces artifacts that are there.
+	Force bool
+	// Workers is the number of goroutines that read, encode and write;
+	// default GOMAXPROCS.
+	Workers int
+	// MaxContext caps the positions the model is made for; default its own.
+	MaxContext int
+	// AllLogits computes the logits of every position instead of the last.
+	AllLogits bool
+	// Progress is called with source elements done and in all, from several
+	// goroutines, one at a time; may be nil.
+	Progress func(done, total int64)
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// KnownTargets lists the execution providers this release writes for.
+var knownTargets = []string{"cpu"}
+
+// ParseTarget finds a target by name, ignoring case and an
+// "ExecutionProvider" suffix.
+func ParseTarget(name string) (string, error) {
+	n := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), "executionprovider")
+	if slices.Contains(knownTargets, n) {
+		return n, nil
+	}
+	return "", fmt.Errorf("target %q: this release writes for %s", name, strings.Join(knownTargets, ", "))
+}
+
+func (o *Options) fill() error {
+	if o.Output == "" {
+		return fmt.Errorf("no output folder given")
+	}
+	if o.NoBase && len(o.Targets) == 0 {
+		return fmt.Errorf("nothing to write: no targets, and base is left out")
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// Plan is a whole conversion.
+type Plan struct {
+	Artifacts []*Artifact
+	// Reads lists the checkpoint tensors, in the order they are read. One read
+	// feeds every artifact that wants the tensor.
+	Reads []*Read
+}
+
+// Artifact is one output folder.
+type Artifact struct {
+	// Dir is the folder, relative to the output folder, with forward slashes.
+	Dir string
+	// Files are the small files, whole; names are relative to Dir.
+	Files []File
+	// Data is the weight file beside them; its Size is exact.
+	Data DataFile
+}
+
+// File is a small output file.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// DataFile is the weight file of an artifact. Bytes that no read and no
+// constant covers are zero.
+type DataFile struct {
+	Name   string
+	Size   int64
+	Consts []Const
+}
+
+// Const is bytes the planner itself made, such as a rotary table.
+type Const struct {
+	Name   string
+	Offset int64
+	Data   []byte
+}
+
+// Read is one checkpoint tensor seen as a matrix [Rows, Cols]; vectors have
+// one row.
+type Read struct {
+	Tensor     *tensor.Tensor
+	Rows, Cols int
+	Outputs    []Output
+}
+
+// Output is one stored form of a read, in one artifact. Row r of the read goes
+// to Offset + r·RowBytes of each region.
+type Output struct {
+	Artifact int // index into Plan.Artifacts
+	Form     Form
+	Data     Region
+	Scales   Region
+	Zeros    Region
+}
+
+// Region is where the rows of a tensor lie in the data file.
+type Region struct {
+	Offset   int64
+	RowBytes int
+}
+
+// Bytes is the size of all artifacts' files.
+func (p *Plan) Bytes() int64 {
+	var n int64
+	for _, a := range p.Artifacts {
+		n += a.Bytes()
+	}
+	return n
+}
+
+// Bytes is the size of the artifact's files.
+func (a *Artifact) Bytes() int64 {
+	n := a.Data.Size
+	for _, f := range a.Files {
+		n += int64(len(f.Data))
+	}
+	return n
+}
+
+// SourceElements is the number of elements read from the checkpoint, the
+// measure of progress.
+func (p *Plan) SourceElements() int64 {
+	var n int64
+	for _, r := range p.Reads {
+		n += int64(r.Rows) * int64(r.Cols)
+	}
+	return n
+}
+
+// Check refuses a plan whose regions overlap the end of a data file or whose
+// artifacts share a folder: mistakes of a planner, found before writing.
+func (p *Plan) Check() error {
+	dirs := map[string]bool{}
+	for _, a := range p.Artifacts {
+		if dirs[a.Dir] {
+			return fmt.Errorf("plan: two artifacts in folder %s", a.Dir)
+		}
+		dirs[a.Dir] = true
+		names := map[string]bool{a.Data.Name: true}
+		for _, f := range a.Files {
+			if names[f.Name] {
+				return fmt.Errorf("plan: two files named %s in %s", f.Name, a.Dir)
+			}
+			names[f.Name] = true
+		}
+	}
+	for _, r := range p.Reads {
+		for _, o := range r.Outputs {
+			size := p.Artifacts[o.Artifact].Data.Size
+			for _, g := range []Region{o.Data, o.Scales, o.Zeros} {
+				if g.Offset < 0 || g.Offset+int64(r.Rows)*int64(g.RowBytes) > size {
+					return fmt.Errorf("plan: tensor %q ends beyond the %d bytes of %s", r.Tensor.Name, size, p.Artifacts[o.Artifact].Data.Name)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package recipe
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+//go:embed data/*.json
+var builtin embed.FS
+
+// Recipe is one recipe file.
+type Recipe struct {
+	// Name is the output folder's name: letters, digits, '-', '_' and '.'.
+	Name    string `json:"name"`
+	Summary string `json:"summary"`
+	// Target is the execution provider's folder, such as "cpu".
+	Target string `json:"target"`
+	// Precision is the headline of metadata: "int4", "int8", "fp16", "fp32".
+	Precision string `json:"precision"`
+	// Dialect is "fused" (com.microsoft operators) or "standard" (ai.onnx).
+	Dialect string `json:"dialect"`
+	// Activations is the element type between nodes: "float32" or "float16".
+	Activations string `json:"activations"`
+	// AccuracyLevel is MatMulNBits' attribute: 4 computes in int8, 0 in fp32.
+	AccuracyLevel int    `json:"accuracy_level"`
+	Rules         []Rule `json:"rules"`
+}
+
+// Rule sets the form of some roles in some layers.
+type Rule struct {
+	// Roles as arch names them ("q", "down"); empty means every matrix.
+	Roles []string `json:"roles,omitempty"`
+	// Layers: "" or "all"; "more" for llama.cpp's use_more_bits rule (the
+	// first and last eighth and every third between); or a list such as
+	// "0,1,27-29".
+	Layers string `json:"layers,omitempty"`
+	// Bits: 32 and 16 are floats; 8 and 4 are blocks.
+	Bits int `json:"bits"`
+	// Block is the number of weights that share a scale; default 32.
+	Block int `json:"block,omitempty"`
+	// Symmetric blocks have no zero point.
+	Symmetric bool `json:"symmetric,omitempty"`
+	// Method is "search" (default) or "rtn".
+	Method string `json:"method,omitempty"`
+	// Scales is "f16" (default) or "f32".
+	Scales string `json:"scales,omitempty"`
+}
+
+// Builtin lists the names of the built-in recipes of a target, sorted.
+func Builtin(target string) []string {
+	var names []string
+	files, _ := fs.Glob(builtin, "data/"+target+"-*.json")
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(strings.TrimPrefix(f, "data/"+target+"-"), ".json"))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Load finds a recipe by built-in name for a target, or reads a recipe file.
+func Load(target, nameOrFile string) (*Recipe, error) {
+	if b, err := builtin.ReadFile("data/" + target + "-" + nameOrFile + ".json"); err == nil {
+		return Parse(b)
+	}
+	b, err := os.ReadFile(nameOrFile)
+	if err != nil {
+		return nil, fmt.Errorf("recipe %q: neither a built-in recipe of target %s (%s) nor a file that can be read: %w",
+			nameOrFile, target, strings.Join(Builtin(target), ", "), err)
+	}
+	r, err := Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("recipe file %s: %w", nameOrFile, err)
+	}
+	if r.Target != target {
+		return nil, fmt.Errorf("recipe file %s is for target %q, not %q", nameOrFile, r.Target, target)
+	}
+	return r, nil
+}
+
+// Parse reads and checks a recipe file. Unknown keys are refused.
+func Parse(b []byte) (*Recipe, error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	r := &Recipe{}
+	if err := d.Decode(r); err != nil {
+		return nil, &tensor.FormatError{Offset: d.InputOffset(), Field: "recipe", Err: err}
+	}
+	return r, r.check()
+}
+
+func (r *Recipe) check() error {
+	bad := func(field, format string, a ...any) error {
+		return &tensor.FormatError{Offset: -1, Field: "recipe: " + field, Err: fmt.Errorf(format, a...)}
+	}
+	if r.Name == "" || strings.Trim(r.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || strings.HasPrefix(r.Name, ".") {
+		return bad("name", "%q: want letters, digits, '-', '_' and '.', not starting with '.'", r.Name)
+	}
+	for _, c := range []struct {
+		field, value string
+		known        []string
+	}{
+		{"target", r.Target, []string{"base", "cpu"}},
+		{"precision", r.Precision, []string{"fp32", "fp16", "int8", "int4"}},
+		{"dialect", r.Dialect, []string{"fused", "standard"}},
+		{"activations", r.Activations, []string{"float32", "float16"}},
+	} {
+		if !slices.Contains(c.known, c.value) {
+			return bad(c.field, "%q: choose %s", c.value, strings.Join(c.known, ", "))
+		}
+	}
+	if r.AccuracyLevel < 0 || r.AccuracyLevel > 4 {
+		return bad("accuracy_level", "%d: want 0 to 4", r.AccuracyLevel)
+	}
+	for i, rule := range r.Rules {
+		field := fmt.Sprintf("rules[%d]", i)
+		for _, name := range rule.Roles {
+			role, ok := arch.ParseRole(name)
+			if !ok || !role.IsMatrix() {
+				return bad(field, "role %q: choose embed, q, k, v, o, gate, up, down, head", name)
+			}
+		}
+		if _, err := parseLayers(rule.Layers, 1); err != nil {
+			return bad(field, "%w", err)
+		}
+		if _, err := rule.form(); err != nil {
+			return bad(field, "%w", err)
+		}
+	}
+	if len(r.Rules) == 0 || len(r.Rules[0].Roles) != 0 || (r.Rules[0].Layers != "" && r.Rules[0].Layers != "all") {
+		return bad("rules", "the first rule must name no roles and no layers: it is the default")
+	}
+	return nil
+}
+
+// form maps a rule to a stored form.
+func (r Rule) form() (plan.Form, error) {
+	switch r.Bits {
+	case 32:
+		return plan.Form{Float: tensor.F32}, nil
+	case 16:
+		return plan.Form{Float: tensor.F16}, nil
+	}
+	f := plan.Form{Bits: r.Bits, Block: r.Block, Symmetric: r.Symmetric, Scale: tensor.F16}
+	if f.Block == 0 {
+		f.Block = 32
+	}
+	switch r.Method {
+	case "", "search":
+		f.Method = matmulnbits.Search
+	case "rtn":
+		f.Method = matmulnbits.RTN
+	default:
+		return f, fmt.Errorf("method %q: choose search or rtn", r.Method)
+	}
+	switch r.Scales {
+	case "", "f16":
+	case "f32":
+		f.Scale = tensor.F32
+	default:
+		return f, fmt.Errorf("scales %q: choose f16 or f32", r.Scales)
+	}
+	if r.Bits != 4 && r.Bits != 8 && r.Bits != 2 {
+		return f, fmt.Errorf("bits %d: choose 2, 4, 8, 16 or 32", r.Bits)
+	}
+	return f, f.Options().Scheme().Check()
+}
+
+// Form says how a weight of a model with so many layers is stored. A tied
+// embedding is asked for as the head, whose role decides for both.
+func (r *Recipe) Form(role arch.Role, layer, layers int) plan.Form {
+	var form plan.Form
+	for _, rule := range r.Rules {
+		if len(rule.Roles) > 0 && !slices.Contains(rule.Roles, role.String()) {
+			continue
+		}
+		in, err := parseLayers(rule.Layers, layers)
+		if err != nil || (layer >= 0 && !in(layer)) {
+			continue
+		}
+		if f, err := rule.form(); err == nil { // checked by Parse
+			form = f
+		}
+	}
+	return form
+}
+
+// parseLayers compiles a layer list.
+func parseLayers(s string, layers int) (func(int) bool, error) {
+	switch s {
+	case "", "all":
+		return func(int) bool { return true }, nil
+	case "more":
+		return func(l int) bool { return moreBits(l, layers) }, nil
+	}
+	set := map[int]bool{}
+	for part := range strings.SplitSeq(s, ",") {
+		lo, hi, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		a, err := strconv.Atoi(lo)
+		b := a
+		if err == nil && isRange {
+			b, err = strconv.Atoi(hi)
+		}
+		if err != nil || a < 0 || b < a || b > 4096 {
+			return nil, fmt.Errorf("layers %q: want all, more, or a list such as 0,1,27-29", s)
+		}
+		for l := a; l <= b; l++ {
+			set[l] = true
+		}
+	}
+	return func(l int) bool { return set[l] }, nil
+}
+
+// moreBits is llama.cpp's use_more_bits: the first and last eighth of the
+// layers and every third between (src/llama-quant.cpp).
+func moreBits(l, n int) bool { return l < n/8 || l >= 7*n/8 || (l-n/8)%3 == 2 }

@@ -1,0 +1,180 @@
+package toonnx
+
+import (
+	"math/bits"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+const (
+	tensorF32 = tensor.F32
+	tensorF16 = tensor.F16
+)
+
+// matrix is a placed weight matrix [rows, cols], possibly several checkpoint
+// matrices of equal form one above the other.
+type matrix struct {
+	name       string
+	rows, cols int
+	form       plan.Form
+	data       onnx.External
+	// scales and zeros name the initializers of a quantized matrix; zeros is ""
+	// for symmetric ones. float names a float matrix once it is declared.
+	scales, zeros, float string
+}
+
+// form is the recipe's choice for a weight.
+func (b *builder) form(w arch.Weight) plan.Form {
+	role := w.Role
+	if role == arch.TokenEmbd && b.spec.Tied {
+		role = arch.LMHead
+	}
+	return b.rec.Form(role, w.Layer, b.spec.Layers)
+}
+
+// matrix places the rows of ws, which share form and columns. Packed data,
+// scales and zero points lie in three ranges, each with the rows in order.
+func (b *builder) matrix(name string, ws ...arch.Weight) *matrix {
+	m := &matrix{name: name, cols: ws[0].Shape[1], form: b.form(ws[0])}
+	for _, w := range ws {
+		m.rows += w.Shape[0]
+	}
+	data, scales, zeros := m.form.RowBytes(m.cols)
+	m.data = b.place(name, int64(m.rows)*int64(data))
+	var scaleAt, zeroAt onnx.External
+	if !m.form.IsFloat() {
+		scaleAt = b.place(name+".scales", int64(m.rows)*int64(scales))
+		blocks := int64(m.form.Options().Scheme().Blocks(m.cols))
+		m.scales = b.scales(name+".scales", m.form, scaleAt, int64(m.rows), blocks)
+		if zeros > 0 {
+			zeroAt = b.place(name+".zero_points", int64(m.rows)*int64(zeros))
+			m.zeros = b.external(name+".zero_points", onnx.U8, zeroAt, int64(m.rows), int64(zeros))
+		}
+	}
+	row := int64(0)
+	for _, w := range ws {
+		at := func(e onnx.External, rowBytes int) plan.Region {
+			return plan.Region{Offset: e.Offset + row*int64(rowBytes), RowBytes: rowBytes}
+		}
+		b.pieces = append(b.pieces, Piece{w, plan.Output{
+			Form: m.form, Data: at(m.data, data), Scales: at(scaleAt, scales), Zeros: at(zeroAt, zeros),
+		}})
+		row += int64(w.Shape[0])
+	}
+	return m
+}
+
+// scales declares the scales, widening stored float16 to the float32 that the
+// CPU kernels want by a Cast that ONNX Runtime folds at load.
+func (b *builder) scales(name string, f plan.Form, e onnx.External, rows, blocks int64) string {
+	if f.Scale != tensorF16 {
+		return b.external(name, onnx.F32, e, rows, blocks)
+	}
+	half := b.external(name+".f16", onnx.F16, e, rows, blocks)
+	if b.act == onnx.F16 {
+		return half
+	}
+	b.g.Node(onnx.DomainONNX, "Cast", name+"/Cast", []string{half}, []string{name}, onnx.Int("to", int64(onnx.F32)))
+	return name
+}
+
+// linear appends y = x·Wᵀ + bias for a placed matrix; bias is "" for none.
+func (b *builder) linear(node, x string, m *matrix, bias string) string {
+	if m.form.IsFloat() {
+		return b.floatLinear(node, x, m, bias)
+	}
+	s := m.form.Options().Scheme()
+	blocks := int64(s.Blocks(m.cols))
+	blob := int64(m.form.Block * m.form.Bits / 8)
+	w := b.external(m.name, onnx.U8, m.data, int64(m.rows), blocks, blob)
+	in := []string{x, w, m.scales}
+	switch {
+	case bias != "":
+		in = append(in, m.zeros, "", bias)
+	case m.zeros != "":
+		in = append(in, m.zeros)
+	}
+	return b.contrib("MatMulNBits", node, in,
+		onnx.Int("K", int64(m.cols)), onnx.Int("N", int64(m.rows)),
+		onnx.Int("bits", int64(m.form.Bits)), onnx.Int("block_size", int64(m.form.Block)),
+		onnx.Int("accuracy_level", int64(b.rec.AccuracyLevel)))
+}
+
+// floatLinear uses FusedMatMul, which takes the checkpoint's [out, in] order as
+// it is; in the standard dialect a Transpose that runtimes fold at load.
+func (b *builder) floatLinear(node, x string, m *matrix, bias string) string {
+	w := b.floatMatrix(m)
+	var y string
+	if b.rec.Dialect == "fused" {
+		y = b.contrib("FusedMatMul", node, []string{x, w}, onnx.Int("transB", 1))
+	} else {
+		t := b.node("Transpose", node+"/Transpose", []string{w}, onnx.Ints("perm", 1, 0))
+		y = b.node("MatMul", node, []string{x, t})
+	}
+	if bias != "" {
+		y = b.node("Add", node+"/Add", []string{y, bias})
+	}
+	return y
+}
+
+// floatMatrix declares a float matrix once and returns it in the activation
+// type.
+func (b *builder) floatMatrix(m *matrix) string {
+	elem := onnx.F32
+	if m.form.Float == tensorF16 {
+		elem = onnx.F16
+	}
+	if m.float == "" {
+		m.float = b.external(m.name, elem, m.data, int64(m.rows), int64(m.cols))
+		if elem != b.act {
+			m.float = b.node("Cast", m.name+"/Cast", []string{m.float}, onnx.Int("to", int64(b.act)))
+		}
+	}
+	return m.float
+}
+
+// gather appends the embedding look-up of ids in a placed matrix. A quantized
+// matrix is read by GatherBlockQuantized over the same bytes that a tied head
+// multiplies with.
+func (b *builder) gather(node, ids string, m *matrix) string {
+	if m.form.IsFloat() {
+		return b.node("Gather", node, []string{b.floatMatrix(m), ids}, onnx.Int("axis", 0))
+	}
+	perByte := int64(8 / m.form.Bits)
+	width := int64(m.form.Options().Scheme().DataBytes(m.cols))
+	if width*perByte != int64(m.cols) {
+		b.fail("embedding width %d is not a multiple of the block length %d: give the embedding 16 bits or another block length", m.cols, m.form.Block)
+	}
+	data := b.external(m.name+".rows", onnx.U8, m.data, int64(m.rows), width)
+	in := []string{data, ids, m.scales}
+	if m.zeros != "" {
+		in = append(in, m.zeros)
+	}
+	return b.contrib("GatherBlockQuantized", node, in,
+		onnx.Int("bits", int64(m.form.Bits)), onnx.Int("block_size", int64(m.form.Block)),
+		onnx.Int("gather_axis", 0), onnx.Int("quantize_axis", 1))
+}
+
+// group splits weights into runs of equal form, in order, so that each run can
+// be one multiplication.
+func (b *builder) group(ws []arch.Weight) [][]arch.Weight {
+	var out [][]arch.Weight
+	for i, w := range ws {
+		if i > 0 && b.form(w) == b.form(ws[i-1]) {
+			out[len(out)-1] = append(out[len(out)-1], w)
+			continue
+		}
+		out = append(out, []arch.Weight{w})
+	}
+	return out
+}
+
+// split returns the two factors of the rotary table: positions are p = i·n + j
+// with j < n, n a power of two near √positions.
+func split(positions int) (outer, inner int) {
+	inner = 1 << (bits.Len(uint(positions-1)) / 2)
+	return (positions + inner - 1) / inner, inner
+}

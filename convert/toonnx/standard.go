@@ -1,0 +1,236 @@
+package toonnx
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+)
+
+const (
+	// masked is added to the scores of positions that may not be seen: far
+	// below any score, yet finite in float16 when added to one.
+	masked = -30000
+	// downScale divides the down projection's input and multiplies its output.
+	// Some models send values beyond 20,000 through this projection; a power
+	// of two costs no precision and keeps float16 far from its end, 65504.
+	downScale = 16
+)
+
+// standard builds the decoder from ai.onnx operators alone, decomposed into
+// what TensorRT 10 and older runtimes know. The cache grows by Concat.
+//
+// With float16 activations the residual stream and the squares of the norms
+// stay float32: SmolLM2's residuals reach 24,223, whose square is infinite in
+// float16. The CPU provider computes float16 nodes in float32 and would hide
+// that; other providers do not.
+func (b *builder) standard() {
+	s := b.spec
+	batch, seq := onnx.Named("batch_size"), onnx.Named("sequence_length")
+	ids := b.g.Input("input_ids", onnx.I64, batch, seq)
+	mask := b.g.Input("attention_mask", onnx.I64, batch, onnx.Named("total_sequence_length"))
+	d := &standardDecoder{builder: b, positions: b.g.Input("position_ids", onnx.I64, batch, seq)}
+	b.cacheInputs()
+	d.constants()
+	d.rotaryRows()
+	d.attentionMask(ids, mask)
+
+	embed := b.matrix("model.embed_tokens.weight", b.weight(arch.TokenEmbd, -1))
+	hidden := d.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed))
+	for l := range s.Layers {
+		hidden = d.layer(l, hidden)
+	}
+	normed := d.norm("/model/norm", hidden, arch.FinalNorm, -1)
+	head := embed
+	if !s.Tied {
+		head = b.matrix("lm_head.weight", b.weight(arch.LMHead, -1))
+	}
+	logits := d.widen("/lm_head", b.linear("/lm_head/MatMul", normed, head, ""))
+	b.rename(logits, "logits")
+	b.g.Output("logits", onnx.F32, batch, b.logitsLength(), onnx.Fixed(int64(s.Vocab)))
+	b.cacheOutputs()
+}
+
+// standardDecoder holds what every layer of a standard graph refers to.
+type standardDecoder struct {
+	*builder
+	positions string
+	cos, sin  string // [batch, 1, sequence, head_dim/2]
+	mask      string // [batch, 1, sequence, total], 0 or masked
+
+	eps, lastAxis, scale, down, downInv, lastIndex string
+}
+
+// scalar declares a constant in the activation type.
+func (d *standardDecoder) scalar(name string, v float32) string {
+	c := onnx.Const(d.g, name, []int64{}, v)
+	return d.narrow(name, c)
+}
+
+func (d *standardDecoder) constants() {
+	d.eps = onnx.Const(d.g, "norm.epsilon", []int64{}, d.spec.NormEps)
+	d.lastAxis = onnx.Const(d.g, "last_axis", nil, int64(-1))
+	d.scale = d.scalar("attention.scale", float32(1/math.Sqrt(float64(d.spec.HeadDim))))
+	if d.act == onnx.F16 {
+		d.down = onnx.Const(d.g, "down.scale", []int64{}, float32(downScale))
+		d.downInv = d.scalar("down.inverse_scale", 1.0/downScale)
+	}
+}
+
+// widen casts to float32, narrow to the activation type; both pass float32
+// graphs through.
+func (d *standardDecoder) widen(at, x string) string {
+	if d.act == onnx.F32 {
+		return x
+	}
+	return d.node("Cast", at+"/to_float32/Cast", []string{x}, onnx.Int("to", int64(onnx.F32)))
+}
+
+func (d *standardDecoder) narrow(at, x string) string {
+	if d.act == onnx.F32 {
+		return x
+	}
+	return d.node("Cast", at+"/to_float16/Cast", []string{x}, onnx.Int("to", int64(onnx.F16)))
+}
+
+// rotaryRows looks up the table rows of this run's positions.
+func (d *standardDecoder) rotaryRows() {
+	cos, sin := d.rotaryTables()
+	axis := onnx.Const(d.g, "rotary.head_axis", nil, int64(1))
+	row := func(name, table string) string {
+		x := d.node("Gather", name+"/Gather", []string{table, d.positions}, onnx.Int("axis", 0))
+		return d.node("Unsqueeze", name+"/Unsqueeze", []string{x, axis})
+	}
+	d.cos, d.sin = row("/model/rotary/cos_rows", cos), row("/model/rotary/sin_rows", sin)
+}
+
+// attentionMask makes the additive mask: a query in cache slot i sees the
+// slots up to i whose attention_mask is not 0.
+func (d *standardDecoder) attentionMask(ids, mask string) {
+	const at = "/model/mask"
+	zero := onnx.Const(d.g, "mask.zero", []int64{}, int64(0))
+	one := onnx.Const(d.g, "mask.one", []int64{}, int64(1))
+	rows := onnx.Const(d.g, "mask.rows", nil, int64(1))
+	cols := onnx.Const(d.g, "mask.columns", nil, int64(0))
+	heads := onnx.Const(d.g, "mask.heads", nil, int64(1), int64(2))
+	total := d.node("Gather", at+"/total/Gather", []string{d.node("Shape", at+"/total/Shape", []string{mask}), one}, onnx.Int("axis", 0))
+	length := d.node("Gather", at+"/length/Gather", []string{d.node("Shape", at+"/length/Shape", []string{ids}), one}, onnx.Int("axis", 0))
+	past := d.node("Sub", at+"/past/Sub", []string{total, length})
+	query := d.node("Unsqueeze", at+"/query/Unsqueeze", []string{d.node("Range", at+"/query/Range", []string{past, total, one}), rows})
+	keys := d.node("Unsqueeze", at+"/key/Unsqueeze", []string{d.node("Range", at+"/key/Range", []string{zero, total, one}), cols})
+	causal := d.node("LessOrEqual", at+"/causal/LessOrEqual", []string{keys, query})
+	real := d.node("Cast", at+"/real/Cast", []string{mask}, onnx.Int("to", int64(onnx.Bool)))
+	real = d.node("Unsqueeze", at+"/real/Unsqueeze", []string{real, heads})
+	seen := d.node("And", at+"/And", []string{causal, real})
+	d.mask = d.node("Where", at+"/Where", []string{seen, d.scalar("mask.seen", 0), d.scalar("mask.hidden", masked)})
+}
+
+// layer appends one decoder layer; hidden is the float32 residual stream.
+func (d *standardDecoder) layer(l int, hidden string) string {
+	at := fmt.Sprintf("/model/layers.%d", l)
+	attn := d.attention(l, at+"/attn", d.norm(at+"/input_layernorm", hidden, arch.AttnNorm, l))
+	if l == d.spec.Layers-1 && !d.opts.AllLogits {
+		attn = d.lastPosition("attn", attn)
+		hidden = d.lastPosition("residual", hidden)
+	}
+	o := d.matrix(d.weight(arch.AttnO, l).Name, d.weight(arch.AttnO, l))
+	bias := ""
+	if d.spec.OBias {
+		bias = d.vector(arch.AttnOBias, l, true)
+	}
+	out := d.widen(at+"/attn/o_proj", d.linear(at+"/attn/o_proj/MatMul", attn, o, bias))
+	hidden = d.node("Add", at+"/attn/residual/Add", []string{hidden, out})
+	normed := d.norm(at+"/post_attention_layernorm", hidden, arch.FFNNorm, l)
+	return d.node("Add", at+"/mlp/residual/Add", []string{hidden, d.mlp(l, at+"/mlp", normed)})
+}
+
+func (d *standardDecoder) lastPosition(name, x string) string {
+	if d.lastIndex == "" {
+		d.lastIndex = onnx.Const(d.g, "last_position.index", nil, int64(-1))
+	}
+	return d.node("Gather", LastPosition+"/"+name+"/Gather", []string{x, d.lastIndex}, onnx.Int("axis", 1))
+}
+
+// norm appends RMSNorm of float32 x over its last dimension, as transformers
+// computes it: x/√(mean(x²)+ε) in float32, then narrowed, then times gamma.
+func (d *standardDecoder) norm(at, x string, role arch.Role, l int) string {
+	square := d.node("Mul", at+"/square/Mul", []string{x, x})
+	mean := d.node("ReduceMean", at+"/ReduceMean", []string{square, d.lastAxis}, onnx.Int("keepdims", 1))
+	root := d.node("Sqrt", at+"/Sqrt", []string{d.node("Add", at+"/Add", []string{mean, d.eps})})
+	normed := d.narrow(at, d.node("Div", at+"/Div", []string{x, root}))
+	return d.node("Mul", at+"/Mul", []string{normed, d.vector(role, l, true)})
+}
+
+// attention appends the projections, rotary embedding, cache update and
+// grouped-query attention. Keys and values are not repeated: the queries of a
+// group are stacked, [batch, kv_heads, group·sequence, head_dim].
+func (d *standardDecoder) attention(l int, at, x string) string {
+	s := d.spec
+	q := d.heads(l, at+"/q", x, arch.AttnQ, s.Heads, arch.QNorm)
+	k := d.heads(l, at+"/k", x, arch.AttnK, s.KVHeads, arch.KNorm)
+	v := d.heads(l, at+"/v", x, arch.AttnV, s.KVHeads, 0)
+	q, k = d.rotate(at+"/q/rotary", q), d.rotate(at+"/k/rotary", k)
+	q = d.node("Mul", at+"/q/scale/Mul", []string{q, d.scale})
+	d.g.Node(onnx.DomainONNX, "Concat", at+"/k/cache/Concat", []string{pastName(l, "key"), k}, []string{presentName(l, "key")}, onnx.Int("axis", 2))
+	d.g.Node(onnx.DomainONNX, "Concat", at+"/v/cache/Concat", []string{pastName(l, "value"), v}, []string{presentName(l, "value")}, onnx.Int("axis", 2))
+
+	kv, h, dim := int64(s.KVHeads), int64(s.Heads), int64(s.HeadDim)
+	reshape := func(name, x string, shape ...int64) string {
+		return d.node("Reshape", at+"/"+name+"/Reshape", []string{x, onnx.Const(d.g, at+"/"+name+"/shape", nil, shape...)})
+	}
+	grouped := reshape("q_grouped", q, 0, kv, -1, dim)
+	keys := d.node("Transpose", at+"/keys/Transpose", []string{presentName(l, "key")}, onnx.Ints("perm", 0, 1, 3, 2))
+	scores := d.node("MatMul", at+"/scores/MatMul", []string{grouped, keys})
+	scores = d.node("Add", at+"/mask/Add", []string{reshape("scores", scores, 0, h, -1, 0), d.mask})
+	probs := d.node("Softmax", at+"/Softmax", []string{scores}, onnx.Int("axis", -1))
+	mixed := d.node("MatMul", at+"/values/MatMul", []string{reshape("probs", probs, 0, kv, -1, 0), presentName(l, "value")})
+	mixed = reshape("heads", mixed, 0, h, -1, dim)
+	mixed = d.node("Transpose", at+"/Transpose", []string{mixed}, onnx.Ints("perm", 0, 2, 1, 3))
+	return reshape("flat", mixed, 0, 0, h*dim)
+}
+
+// heads appends one projection and returns it as [batch, heads, sequence,
+// head_dim], normed per head where the architecture does so.
+func (d *standardDecoder) heads(l int, at, x string, role arch.Role, heads int, norm arch.Role) string {
+	w := d.weight(role, l)
+	bias := ""
+	if d.spec.QKVBias {
+		bias = d.vector(biasOf[role], l, true)
+	}
+	y := d.linear(at+"_proj/MatMul", x, d.matrix(w.Name, w), bias)
+	shape := onnx.Const(d.g, at+"/shape", nil, 0, 0, int64(heads), int64(d.spec.HeadDim))
+	y = d.node("Reshape", at+"/Reshape", []string{y, shape})
+	if d.spec.QKNorm && norm != 0 {
+		y = d.norm(at+"_norm", d.widen(at+"_norm", y), norm, l)
+	}
+	return d.node("Transpose", at+"/Transpose", []string{y}, onnx.Ints("perm", 0, 2, 1, 3))
+}
+
+// rotate turns the pairs (i, i+head_dim/2) of x by the angles of its positions.
+func (d *standardDecoder) rotate(at, x string) string {
+	half := d.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x}, 2, onnx.Int("axis", -1), onnx.Int("num_outputs", 2))
+	mul := func(name, a, b string) string { return d.node("Mul", at+"/"+name+"/Mul", []string{a, b}) }
+	first := d.node("Sub", at+"/Sub", []string{mul("cos_1", half[0], d.cos), mul("sin_2", half[1], d.sin)})
+	second := d.node("Add", at+"/Add", []string{mul("cos_2", half[1], d.cos), mul("sin_1", half[0], d.sin)})
+	return d.node("Concat", at+"/Concat", []string{first, second}, onnx.Int("axis", -1))
+}
+
+// mlp appends down(SiLU(gate(x))·up(x)) and returns it in float32.
+func (d *standardDecoder) mlp(l int, at, x string) string {
+	linear := func(name string, role arch.Role, x string) string {
+		w := d.weight(role, l)
+		return d.linear(at+"/"+name+"/MatMul", x, d.matrix(w.Name, w), "")
+	}
+	gate := linear("gate_proj", arch.FFNGate, x)
+	up := linear("up_proj", arch.FFNUp, x)
+	silu := d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
+	if d.act == onnx.F16 {
+		up = d.node("Mul", at+"/down_scale/Mul", []string{up, d.downInv})
+	}
+	down := d.widen(at+"/down_proj", linear("down_proj", arch.FFNDown, d.node("Mul", at+"/Mul", []string{silu, up})))
+	if d.act == onnx.F16 {
+		down = d.node("Mul", at+"/down_proj/scale/Mul", []string{down, d.down})
+	}
+	return down
+}

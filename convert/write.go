@@ -1,0 +1,364 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/shirou/gopsutil/v4/disk"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// chunkElements bounds one unit of work: 1 MiB of float32.
+const chunkElements = 256 << 10
+
+// BytesPerWorker is the buffer memory of one worker in the worst case: a chunk
+// as float32 and its largest stored form, for one row when rows are longer
+// than a chunk.
+func (j *Job) BytesPerWorker() int64 {
+	elements := int64(chunkElements)
+	for _, r := range j.Plan.Reads {
+		elements = max(elements, int64(r.Cols))
+	}
+	return elements * (4 + 4 + 2)
+}
+
+// Write fills the staging folder: every file of every artifact but its
+// metadata, which [Job.WriteMetadata] adds last.
+func (j *Job) Write(ctx context.Context) error {
+	if err := j.prepare(); err != nil {
+		return err
+	}
+	w := &writer{job: j, total: j.Plan.SourceElements()}
+	if err := w.open(); err != nil {
+		return errors.Join(err, w.close())
+	}
+	if err := errors.Join(w.run(ctx), w.close()); err != nil {
+		return err
+	}
+	return j.checkRounding()
+}
+
+// prepare makes an empty staging folder, after all reasons to refuse.
+func (j *Job) prepare() error {
+	out := j.opts.Output
+	if err := j.refuseExisting(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("make the output folder: %w", err)
+	}
+	stage := filepath.Join(out, staging)
+	if err := os.RemoveAll(stage); err != nil {
+		return fmt.Errorf("remove what an interrupted conversion left: %w", err)
+	}
+	need := j.Plan.Bytes()
+	if u, err := disk.Usage(out); err == nil && u.Free < uint64(need) {
+		return fmt.Errorf("output folder %s: %s needed, %s free on its disk", out, size(need), size(int64(u.Free)))
+	}
+	if err := os.Mkdir(stage, 0o755); err != nil {
+		return fmt.Errorf("make the staging folder: %w", err)
+	}
+	return nil
+}
+
+// refuseExisting refuses to write into a folder that holds anything but what
+// an interrupted conversion left, unless forced; forced, it still refuses a
+// folder without artifacts of ours, which is likely a mistyped path.
+func (j *Job) refuseExisting() error {
+	entries, err := os.ReadDir(j.opts.Output)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the output folder: %w", err)
+	}
+	ours, interrupted := false, false
+	for _, e := range entries {
+		ours = ours || e.Name() == "onnx"
+		interrupted = interrupted || e.Name() == staging
+	}
+	switch {
+	case len(entries) == 0, interrupted:
+		return nil
+	case !j.opts.Force:
+		return fmt.Errorf("output folder %s is not empty: choose another, or --force to replace the artifacts in it", j.opts.Output)
+	case !ours:
+		return fmt.Errorf("output folder %s is not empty and holds no model of this program: choose another folder", j.opts.Output)
+	}
+	return nil
+}
+
+// writer is one pass over the checkpoint.
+type writer struct {
+	job   *Job
+	files []*os.File // data files, parallel to the artifacts
+	total int64
+	done  int64
+	mu    sync.Mutex // serializes progress
+}
+
+// open writes the small files and the constants, and sizes the data files.
+func (w *writer) open() error {
+	for i, a := range w.job.Plan.Artifacts {
+		dir := w.job.Staged(i)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make %s: %w", a.Dir, err)
+		}
+		for _, f := range a.Files {
+			if err := writeFile(filepath.Join(dir, f.Name), f.Data); err != nil {
+				return err
+			}
+		}
+		f, err := os.OpenFile(filepath.Join(dir, a.Data.Name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+		if err != nil {
+			return fmt.Errorf("create the weight file: %w", err)
+		}
+		w.files = append(w.files, f)
+		if err := f.Truncate(a.Data.Size); err != nil {
+			return fmt.Errorf("size %s to %d bytes: %w", f.Name(), a.Data.Size, err)
+		}
+		for _, c := range a.Data.Consts {
+			if _, err := f.WriteAt(c.Data, c.Offset); err != nil {
+				return fmt.Errorf("write constant %q to %s: %w", c.Name, f.Name(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// close syncs and closes the data files.
+func (w *writer) close() error {
+	var errs []error
+	for _, f := range w.files {
+		if err := f.Sync(); err != nil {
+			errs = append(errs, fmt.Errorf("write %s to disk: %w", f.Name(), err))
+		}
+		if err := f.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", f.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// chunk is some rows of one read.
+type chunk struct {
+	read      *plan.Read
+	row, rows int
+}
+
+// run feeds chunks, in source order, to the workers.
+func (w *writer) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	chunks := make(chan chunk)
+	g.Go(func() error {
+		defer close(chunks)
+		for _, r := range w.job.Plan.Reads {
+			step := max(1, chunkElements/r.Cols)
+			for row := 0; row < r.Rows; row += step {
+				select {
+				case chunks <- chunk{r, row, min(step, r.Rows-row)}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		return nil
+	})
+	for range w.job.opts.Workers {
+		g.Go(func() error {
+			e := &encoder{w: w}
+			for c := range chunks {
+				if err := e.chunk(c); err != nil {
+					return err
+				}
+				w.progress(int64(c.rows) * int64(c.read.Cols))
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (w *writer) progress(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done += n
+	if w.job.opts.Progress != nil {
+		w.job.opts.Progress(w.done, w.total)
+	}
+}
+
+// encoder is one worker's buffers.
+type encoder struct {
+	w      *writer
+	values []float32
+	forms  []encoded
+}
+
+// encoded is a chunk in one form, kept while several artifacts want it.
+type encoded struct {
+	form                plan.Form
+	data, scales, zeros []byte
+	counts              roundings
+}
+
+// roundings counts what 16-bit storage did to the values.
+type roundings struct{ overflow, flushed int64 }
+
+func (e *encoder) chunk(c chunk) error {
+	n := c.rows * c.read.Cols
+	e.values = grow(e.values, n)
+	if err := c.read.Tensor.ReadFloat32(e.values, int64(c.row)*int64(c.read.Cols)); err != nil {
+		return fmt.Errorf("read tensor %q: %w", c.read.Tensor.Name, err)
+	}
+	if i := notFinite(e.values); i >= 0 {
+		return &tensor.FormatError{Offset: -1, Field: fmt.Sprintf("tensor %q", c.read.Tensor.Name),
+			Err: fmt.Errorf("element %v at row %d, column %d: the checkpoint is damaged", e.values[i], c.row+i/c.read.Cols, i%c.read.Cols)}
+	}
+	used := 0
+	for _, o := range c.read.Outputs {
+		enc := (*encoded)(nil)
+		for i := range e.forms[:used] {
+			if e.forms[i].form == o.Form {
+				enc = &e.forms[i]
+			}
+		}
+		if enc == nil {
+			if used == len(e.forms) {
+				e.forms = append(e.forms, encoded{})
+			}
+			enc = &e.forms[used]
+			used++
+			if err := enc.encode(o.Form, e.values, c); err != nil {
+				return fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, err)
+			}
+		}
+		if err := e.w.store(c, o, enc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encode fills the buffers with the chunk's values in a form.
+func (e *encoded) encode(f plan.Form, values []float32, c chunk) error {
+	data, scales, zeros := f.RowBytes(c.read.Cols)
+	e.form, e.counts = f, roundings{}
+	e.data, e.scales, e.zeros = grow(e.data, data*c.rows), grow(e.scales, scales*c.rows), grow(e.zeros, zeros*c.rows)
+	switch f.Float {
+	case tensor.F32:
+		tensor.EncodeF32(e.data, values)
+		return nil
+	case tensor.F16:
+		over, flushed := tensor.EncodeF16(e.data, values)
+		e.counts = roundings{int64(over), int64(flushed)}
+		return nil
+	}
+	_, err := matmulnbits.QuantizeRows(matmulnbits.Rows{Data: e.data, Scales: e.scales, Zeros: e.zeros},
+		values, c.rows, c.read.Cols, f.Options())
+	return err
+}
+
+// store writes an encoded chunk to the places of one output.
+func (w *writer) store(c chunk, o plan.Output, e *encoded) error {
+	counts := &w.job.Artifacts[o.Artifact].counts
+	atomic.AddInt64(&counts.overflow, e.counts.overflow)
+	atomic.AddInt64(&counts.flushed, e.counts.flushed)
+	f := w.files[o.Artifact]
+	for _, part := range []struct {
+		region plan.Region
+		data   []byte
+	}{{o.Data, e.data}, {o.Scales, e.scales}, {o.Zeros, e.zeros}} {
+		if len(part.data) == 0 {
+			continue
+		}
+		at := part.region.Offset + int64(c.row)*int64(part.region.RowBytes)
+		if _, err := io.NewOffsetWriter(f, at).Write(part.data); err != nil {
+			return fmt.Errorf("write tensor %q: %w", c.read.Tensor.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkRounding refuses artifacts whose 16-bit weights overflowed.
+func (j *Job) checkRounding() error {
+	for _, a := range j.Artifacts {
+		if a.counts.overflow > 0 {
+			return &tensor.UnsupportedError{
+				What: fmt.Sprintf("%s: %d weights lie beyond 65504, the end of 16-bit floats", a.Dir, a.counts.overflow),
+				Hint: "convert without base (--no-base)",
+			}
+		}
+		if a.counts.flushed > 0 {
+			j.opts.Logger.Warn("weights too small for 16-bit floats became zero", "artifact", a.Dir, "weights", a.counts.flushed)
+		}
+	}
+	return nil
+}
+
+// notFinite returns the index of the first NaN or infinity, -1 for none.
+func notFinite(v []float32) int {
+	var bad float32
+	for _, x := range v {
+		bad += x - x // 0 unless x is NaN or infinite
+	}
+	if bad == 0 {
+		return -1
+	}
+	for i, x := range v {
+		if x-x != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// grow returns s with length n, reallocated only when it must be.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// writeFile writes a small file and syncs it.
+func writeFile(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// syncDir makes a rename durable; file systems that cannot are none the worse.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
+}
+
+// size prints bytes for people.
+func size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+}
