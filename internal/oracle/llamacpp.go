@@ -1,0 +1,48 @@
+package oracle
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// The llama.cpp libraries, v0.5.0, as npm carries them.
+const (
+	llamaCppVersion = "v0.5.0"
+	llamaCppPackage = "@node-llama-cpp/"
+	llamaCppRelease = "3.22.1"
+)
+
+// LlamaCpp returns a folder with llama.cpp's shared libraries under their plain
+// names (libllama.so, libggml.so, …), fetched once by npm.
+func LlamaCpp(t testing.TB) string {
+	t.Helper()
+	platform, ok := map[string]string{
+		"linux/amd64": "linux-x64", "linux/arm64": "linux-arm64", "darwin/arm64": "mac-arm64-metal",
+	}[runtime.GOOS+"/"+runtime.GOARCH]
+	if !ok {
+		missing(t, "no llama.cpp library is known for %s/%s", runtime.GOOS, runtime.GOARCH)
+	}
+	from := filepath.Join(NPM(t, llamaCppPackage+platform, llamaCppRelease), "bins", platform)
+	files, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatalf("list the llama.cpp libraries: %v", err)
+	}
+	dir := filepath.Join(Dir(t), "llama.cpp-"+llamaCppVersion)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatalf("make a folder for llama.cpp: %v", err)
+	}
+	// The files name each other without the version, but two carry it.
+	for _, f := range files {
+		plain := filepath.Join(dir, strings.Replace(f.Name(), "."+llamaCppVersion, "", 1))
+		err := os.Symlink(filepath.Join(from, f.Name()), plain)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("link %s: %v", f.Name(), err)
+		}
+	}
+	return dir
+}
