@@ -1,13 +1,237 @@
 package checkpoint
 
-import "github.com/llama-pajamas/llama-pajamas/tensor"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 
-func openGGUF(path string, o Options) (*Checkpoint, error) {
-	return nil, &tensor.UnsupportedError{What: "GGUF file " + path}
+	"github.com/llama-pajamas/llama-pajamas/format/gguf"
+	"github.com/llama-pajamas/llama-pajamas/quant/ggml"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// ggufArch says what a value of general.architecture is in Hugging Face terms.
+type ggufArch struct {
+	class, modelType string
+	// permuted: q and k rows are stored with each head's rotary pairs side by
+	// side, as ggml's RoPE NORM wants them (llama_model_rope_type).
+	permuted bool
 }
+
+var ggufArchs = map[string]ggufArch{
+	"llama": {"LlamaForCausalLM", "llama", true},
+	"qwen2": {"Qwen2ForCausalLM", "qwen2", false},
+	"qwen3": {"Qwen3ForCausalLM", "qwen3", false},
+}
+
+// ggufGlobals and ggufLayer map GGUF tensor names to Hugging Face ones, without
+// the .weight or .bias both end in (gguf-py tensor_mapping.py).
+var ggufGlobals = map[string]string{
+	"token_embd":  "model.embed_tokens",
+	"output_norm": "model.norm",
+	"output":      "lm_head",
+}
+
+var ggufLayer = map[string]string{
+	"attn_norm":   "input_layernorm",
+	"attn_q":      "self_attn.q_proj",
+	"attn_k":      "self_attn.k_proj",
+	"attn_v":      "self_attn.v_proj",
+	"attn_output": "self_attn.o_proj",
+	"attn_q_norm": "self_attn.q_norm",
+	"attn_k_norm": "self_attn.k_norm",
+	"ffn_norm":    "post_attention_layernorm",
+	"ffn_gate":    "mlp.gate_proj",
+	"ffn_up":      "mlp.up_proj",
+	"ffn_down":    "mlp.down_proj",
+}
+
+// ropeFreqs is the tensor that stands for llama3 RoPE scaling.
+const ropeFreqs = "rope_freqs.weight"
+
+var layerTensor = regexp.MustCompile(`^blk\.(\d{1,4})\.([a-z_]+)\.(weight|bias)$`)
+
+// hfName translates a GGUF tensor name; ok is false for names of other models.
+func hfName(name string) (hf string, ok bool) {
+	if m := layerTensor.FindStringSubmatch(name); m != nil {
+		if part := ggufLayer[m[2]]; part != "" {
+			return "model.layers." + m[1] + "." + part + "." + m[3], true
+		}
+		return "", false
+	}
+	base, kind, _ := strings.Cut(name, ".")
+	if part := ggufGlobals[base]; part != "" && (kind == "weight" || kind == "bias") {
+		return part + "." + kind, true
+	}
+	return "", false
+}
+
+// openGGUF opens a GGUF file, or all shards of one that is split.
+func openGGUF(path string, o Options) (_ *Checkpoint, err error) {
+	shards, err := openShards(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{path: path, format: GGUF, closer: shards}
+	defer func() {
+		if err != nil {
+			shards.Close()
+		}
+	}()
+	c.id = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	k := &ggufKeys{r: shards[0]}
+	cfg, err := k.config(shards.find)
+	if err != nil {
+		return nil, err
+	}
+	if c.config, err = encodeJSON(cfg); err != nil {
+		return nil, err
+	}
+	for _, r := range shards {
+		if err := c.addGGUFTensors(r, cfg); err != nil {
+			return nil, err
+		}
+		if err := c.addSource(r.Path()); err != nil {
+			return nil, err
+		}
+	}
+	c.setTensors(c.tensors)
+	if vocab, ok := k.integer("vocab_size"); ok && vocab != cfg.VocabSize {
+		o.Logger.Warn("vocab_size differs from the embedding's rows, which count", "file", path, "vocab_size", vocab, "rows", cfg.VocabSize)
+	}
+	return c, c.addGGUFSupport(k, cfg)
+}
+
+// addGGUFTensors adds a file's tensors under their Hugging Face names.
+func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
+	for _, t := range r.Tensors() {
+		if t.Name == ropeFreqs {
+			continue // is in the config
+		}
+		name, ok := hfName(t.Name)
+		if !ok {
+			return &tensor.UnsupportedError{
+				What: fmt.Sprintf("tensor %.100q in a GGUF file of architecture %q", t.Name, cfg.arch),
+				Hint: "the model has a part that this release does not know, and would be wrong without it",
+			}
+		}
+		heads := 0
+		switch {
+		case !ggufArchs[cfg.arch].permuted:
+		case strings.Contains(name, ".self_attn.q_proj."):
+			heads = cfg.Heads
+		case strings.Contains(name, ".self_attn.k_proj."):
+			heads = cfg.KVHeads
+		}
+		if heads > 0 {
+			rows, cols := rowsCols(t.Shape)
+			if rows != heads*cfg.HeadDim {
+				return &tensor.FormatError{Path: r.Path(), Offset: -1, Field: fmt.Sprintf("tensor %q", t.Name), Err: fmt.Errorf("has shape %v, but the keys say %d heads of %d", t.Shape, heads, cfg.HeadDim)}
+			}
+			t.Reader = &headRows{src: t.Reader, heads: heads, dim: cfg.HeadDim, cols: cols}
+		}
+		t.Name = name
+		c.tensors = append(c.tensors, t)
+	}
+	return nil
+}
+
+// rowsCols is the shape of a matrix, or of a bias as one of width 1.
+func rowsCols(s tensor.Shape) (rows, cols int) {
+	switch len(s) {
+	case 1:
+		return s[0], 1
+	case 2:
+		return s[0], s[1]
+	}
+	return -1, 0
+}
+
+// ggufShards are the files of one model, the first with all keys.
+type ggufShards []*gguf.Reader
+
+var ggufShardName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
+
+// openShards opens path, and where its split.count says so the shards beside
+// it (llama-gguf-split: NAME-00001-of-00003.gguf).
+func openShards(path string) (_ ggufShards, err error) {
+	r, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	count := int64(1)
+	if v, ok := r.Value("split.count"); ok {
+		if count, err = v.Int(); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
+	if count <= 1 {
+		return ggufShards{r}, nil
+	}
+	r.Close()
+	m := ggufShardName.FindStringSubmatch(filepath.Base(path))
+	if m == nil || m[3] != fmt.Sprintf("%05d", count) {
+		return nil, &tensor.FormatError{Path: path, Offset: -1, Field: "key split.count", Err: fmt.Errorf("is %d, but the file is not named NAME-00001-of-%05d.gguf: the other shards cannot be found", count, count)}
+	}
+	var shards ggufShards
+	defer func() {
+		if err != nil {
+			shards.Close()
+		}
+	}()
+	seen := map[string]bool{}
+	for i := range count {
+		r, err := gguf.Open(filepath.Join(filepath.Dir(path), fmt.Sprintf("%s-%05d-of-%05d.gguf", m[1], i+1, count)))
+		if err != nil {
+			return nil, fmt.Errorf("shard %d of %d: %w", i+1, count, err)
+		}
+		shards = append(shards, r)
+		for _, t := range r.Infos() {
+			if seen[t.Name] {
+				return nil, &tensor.FormatError{Path: r.Path(), Offset: t.Offset, Field: fmt.Sprintf("tensor %.100q", t.Name), Err: errors.New("is in another shard too")}
+			}
+			seen[t.Name] = true
+		}
+	}
+	if v, ok := shards[0].Value("split.tensors.count"); ok {
+		if n, err := v.Int(); err != nil || n != int64(len(seen)) {
+			return nil, &tensor.FormatError{Path: path, Offset: -1, Field: "key split.tensors.count", Err: errors.Join(err, fmt.Errorf("is %s, but the shards hold %d tensors", strconv.FormatInt(n, 10), len(seen)))}
+		}
+	}
+	return shards, nil
+}
+
+// find returns a tensor of any shard by its GGUF name.
+func (s ggufShards) find(name string) (*tensor.Tensor, bool) {
+	for _, r := range s {
+		if t, ok := r.Tensor(name); ok {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// Close implements [io.Closer].
+func (s ggufShards) Close() error {
+	var errs []error
+	for _, r := range s {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}
+
+var _ io.Closer = ggufShards(nil)
 
 // readable reports whether tensors of the stored type convert to float32.
 func readable(typ string) bool {
-	d, ok := tensor.ParseDType(typ)
-	return ok && d.IsFloat()
+	if d, ok := tensor.ParseDType(typ); ok {
+		return d.IsFloat()
+	}
+	t, ok := ggml.ParseType(typ)
+	return ok && t.Decodes()
 }

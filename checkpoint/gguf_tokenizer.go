@@ -1,0 +1,188 @@
+package checkpoint
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/llama-pajamas/llama-pajamas/format/gguf"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// Token types of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
+const tokenControl = 3
+
+// endTexts are the control tokens at which llama.cpp ends a generation whatever
+// the id keys say (llama-vocab.cpp, special_eog_ids).
+var endTexts = []string{
+	"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+	"<EOT>", "_<EOT>", "<|eom_id|>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
+}
+
+// addGGUFSupport rebuilds the files that a Hugging Face folder has beside its
+// weights. All but the template are made when asked for.
+func (c *Checkpoint) addGGUFSupport(k *ggufKeys, cfg *ggufConfig) error {
+	vocab := sync.OnceValues(func() (*ggufVocab, error) { return readVocab(k.r) })
+	template := k.text("tokenizer.chat_template")
+	if k.err != nil {
+		return k.err
+	}
+	if template != "" {
+		c.addSupport(fixed("chat_template.jinja", []byte(template)))
+	}
+	if _, ok := k.r.Value("tokenizer.ggml.tokens"); !ok {
+		return nil
+	}
+	build := func(name string, make func(*ggufVocab) ([]byte, error)) {
+		c.addSupport(SupportFile{Name: name, Data: func() ([]byte, error) {
+			v, err := vocab()
+			if err != nil {
+				return nil, fmt.Errorf("rebuild %s: %w", name, err)
+			}
+			b, err := make(v)
+			if err != nil {
+				return nil, fmt.Errorf("rebuild %s from %s: %w", name, c.path, err)
+			}
+			return b, nil
+		}})
+	}
+	build("tokenizer_config.json", func(v *ggufVocab) ([]byte, error) { return v.tokenizerConfig(template, cfg.MaxPositions) })
+	build("generation_config.json", func(v *ggufVocab) ([]byte, error) { return v.generationConfig() })
+	return nil
+}
+
+// ggufVocab holds the tokenizer.ggml.* keys.
+type ggufVocab struct {
+	model, pre               string
+	tokens                   []string
+	scores                   []float32
+	types                    []int32
+	merges                   []string
+	bos, eos, unk, pad       int   // -1 where there is none
+	ends                     []int // eos, eot, eom
+	addBOS, addEOS, addSpace *bool
+}
+
+// readVocab reads the keys; arrays may be some megabytes.
+func readVocab(r *gguf.Reader) (*ggufVocab, error) {
+	k := &ggufKeys{r: r}
+	v := &ggufVocab{
+		model: k.text("tokenizer.ggml.model"), pre: k.text("tokenizer.ggml.pre"),
+		bos: k.tokenID("bos"), eos: k.tokenID("eos"), unk: k.tokenID("unknown"), pad: k.tokenID("padding"),
+		ends:   []int{k.tokenID("eos"), k.tokenID("eot"), k.tokenID("eom")},
+		addBOS: k.flag("tokenizer.ggml.add_bos_token"), addEOS: k.flag("tokenizer.ggml.add_eos_token"),
+		addSpace: k.flag("tokenizer.ggml.add_space_prefix"),
+	}
+	if a, ok := r.Value("tokenizer.ggml.tokens"); ok {
+		tokens, err := a.Strings()
+		k.keep(err)
+		v.tokens = tokens
+	}
+	if a, ok := r.Value("tokenizer.ggml.merges"); ok {
+		merges, err := a.Strings()
+		k.keep(err)
+		v.merges = merges
+	}
+	if a, ok := r.Value("tokenizer.ggml.scores"); ok {
+		scores, err := a.Floats()
+		k.keep(err)
+		v.scores = scores
+	}
+	if a, ok := r.Value("tokenizer.ggml.token_type"); ok {
+		types, err := a.Ints()
+		k.keep(err)
+		v.types = make([]int32, len(types))
+		for i, t := range types {
+			v.types[i] = int32(t)
+		}
+	}
+	if k.err != nil {
+		return nil, k.err
+	}
+	return v, v.check(r.Path())
+}
+
+// check refuses arrays that do not belong together.
+func (v *ggufVocab) check(path string) error {
+	bad := func(key, format string, a ...any) error {
+		return &tensor.FormatError{Path: path, Offset: -1, Field: "key tokenizer.ggml." + key, Err: fmt.Errorf(format, a...)}
+	}
+	n := len(v.tokens)
+	if v.types != nil && len(v.types) != n {
+		return bad("token_type", "has %d entries for %d tokens", len(v.types), n)
+	}
+	if v.scores != nil && len(v.scores) != n {
+		return bad("scores", "has %d entries for %d tokens", len(v.scores), n)
+	}
+	for _, id := range []struct {
+		name string
+		id   int
+	}{{"bos", v.bos}, {"eos", v.eos}, {"unknown", v.unk}, {"padding", v.pad}, {"eot", v.ends[1]}, {"eom", v.ends[2]}} {
+		if id.id >= n {
+			return bad(id.name+"_token_id", "is %d, but there are %d tokens", id.id, n)
+		}
+	}
+	return nil
+}
+
+// flag reads an optional bool.
+func (k *ggufKeys) flag(key string) *bool {
+	v, ok := k.r.Value(key)
+	if !ok {
+		return nil
+	}
+	b, err := v.Bool()
+	k.keep(err)
+	return &b
+}
+
+// text of a token, nil for none.
+func (v *ggufVocab) text(id int) *string {
+	if id < 0 {
+		return nil
+	}
+	return &v.tokens[id]
+}
+
+func (v *ggufVocab) tokenizerConfig(template string, maxLength int) ([]byte, error) {
+	return encodeJSON(struct {
+		AddBOS    *bool   `json:"add_bos_token,omitempty"`
+		AddEOS    *bool   `json:"add_eos_token,omitempty"`
+		BOS       *string `json:"bos_token"`
+		Template  string  `json:"chat_template,omitempty"`
+		CleanUp   bool    `json:"clean_up_tokenization_spaces"`
+		EOS       *string `json:"eos_token"`
+		MaxLength int     `json:"model_max_length"`
+		PAD       *string `json:"pad_token"`
+		Class     string  `json:"tokenizer_class"`
+		UNK       *string `json:"unk_token"`
+	}{
+		AddBOS: v.addBOS, AddEOS: v.addEOS, BOS: v.text(v.bos), EOS: v.text(v.eos), PAD: v.text(v.pad), UNK: v.text(v.unk),
+		Template: template, MaxLength: maxLength, Class: "PreTrainedTokenizerFast",
+	})
+}
+
+// endIDs lists the tokens that end a generation: the eos, eot and eom keys, then
+// control tokens known by their text.
+func (v *ggufVocab) endIDs() []int {
+	var ids []int
+	for _, id := range v.ends {
+		if id >= 0 && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	for id, t := range v.types {
+		if t == tokenControl && slices.Contains(endTexts, v.tokens[id]) && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (v *ggufVocab) generationConfig() ([]byte, error) {
+	return encodeJSON(struct {
+		BOS *int  `json:"bos_token_id,omitempty"`
+		EOS []int `json:"eos_token_id,omitempty"`
+		PAD *int  `json:"pad_token_id,omitempty"`
+	}{idOrNil(v.bos), v.endIDs(), idOrNil(v.pad)})
+}
