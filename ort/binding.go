@@ -15,6 +15,7 @@ type Binding struct {
 	inputs  bound
 	outputs bound
 	own     *RunOptions
+	args    [3]uintptr
 }
 
 // bound is what is bound, in the order of the first binding. A nil value is an
@@ -48,7 +49,7 @@ func (b *bound) clear() {
 
 // NewBinding makes an empty binding; close it after use.
 func (s *Session) NewBinding() (*Binding, error) {
-	if err := s.h.acquire("bind values to " + s.name); err != nil {
+	if err := s.h.acquire("bind values to", s.name); err != nil {
 		return nil, err
 	}
 	var ptr uintptr
@@ -90,20 +91,20 @@ func (b *Binding) BindOutput(name string, v *Value) error {
 }
 
 func (b *Binding) bind(kind string, fn int, p *port, v *Value, to *bound) error {
-	what := "bind an " + kind + " of " + b.s.name
-	if err := b.h.acquire(what); err != nil {
+	if err := b.h.acquire("bind a value of", b.s.name); err != nil {
 		return err
 	}
 	defer b.h.release()
 	if v == nil {
-		return fmt.Errorf("%s: the value for %q is nil", what, p.Name)
+		return fmt.Errorf("bind %s %q of %s: the value is nil", kind, p.Name, b.s.name)
 	}
-	if err := v.res.acquire(what); err != nil {
+	if err := v.res.acquire("bind", p.Name); err != nil {
 		return err
 	}
-	if err := b.s.lib.check(b.s.lib.call(fn, b.h.ptr, p.cName, v.res.ptr)); err != nil {
+	b.args = [...]uintptr{b.h.ptr, p.cName, v.res.ptr}
+	if err := b.s.lib.check(b.s.lib.callArgs(fn, b.args[:])); err != nil {
 		v.res.release()
-		return fmt.Errorf("%s: %q: %w", what, p.Name, err)
+		return fmt.Errorf("bind %s %q of %s: %w", kind, p.Name, b.s.name, err)
 	}
 	to.put(p.Name, v)
 	return nil
@@ -117,7 +118,7 @@ func (b *Binding) BindOutputToDevice(name string, where MemoryInfo) error {
 		return fmt.Errorf("bind an output: %w", err)
 	}
 	what := fmt.Sprintf("bind output %q of %s to %s memory", name, b.s.name, where.Name)
-	if err := b.h.acquire(what); err != nil {
+	if err := b.h.acquire(what, ""); err != nil {
 		return err
 	}
 	defer b.h.release()
@@ -135,7 +136,7 @@ func (b *Binding) BindOutputToDevice(name string, where MemoryInfo) error {
 
 // Clear unbinds everything.
 func (b *Binding) Clear() error {
-	if err := b.h.acquire("clear a binding"); err != nil {
+	if err := b.h.acquire("clear a binding", ""); err != nil {
 		return err
 	}
 	defer b.h.release()
@@ -151,7 +152,7 @@ func (b *Binding) Run(ctx context.Context, ro *RunOptions) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("run %s: %w", b.s.name, context.Cause(ctx))
 	}
-	if err := b.h.acquire("run a binding"); err != nil {
+	if err := b.h.acquire("run a binding", ""); err != nil {
 		return err
 	}
 	defer b.h.release()
@@ -170,7 +171,8 @@ func (b *Binding) Run(ctx context.Context, ro *RunOptions) error {
 		defer opts.h.release()
 		ptr = opts.h.ptr
 	}
-	return b.s.runError(ctx, opts, b.s.lib.check(b.s.lib.call(fnRunWithBinding, b.s.h.ptr, ptr, b.h.ptr)))
+	b.args = [...]uintptr{b.s.h.ptr, ptr, b.h.ptr}
+	return b.s.runError(ctx, opts, b.s.lib.check(b.s.lib.callArgs(fnRunWithBinding, b.args[:])))
 }
 
 // Outputs lists the bound outputs after a run, in the order of binding. A
@@ -178,7 +180,7 @@ func (b *Binding) Run(ctx context.Context, ro *RunOptions) error {
 // is new at each call and the caller closes it.
 func (b *Binding) Outputs() ([]Named, error) {
 	what := "read the outputs of " + b.s.name
-	if err := b.h.acquire(what); err != nil {
+	if err := b.h.acquire(what, ""); err != nil {
 		return nil, err
 	}
 	defer b.h.release()
@@ -246,7 +248,7 @@ func (b *Binding) SynchronizeOutputs() error {
 
 func (b *Binding) synchronize(kind string, fn int) error {
 	what := "synchronize the " + kind + " of " + b.s.name
-	if err := b.h.acquire(what); err != nil {
+	if err := b.h.acquire(what, ""); err != nil {
 		return err
 	}
 	defer b.h.release()

@@ -1,6 +1,9 @@
 package ort
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // ElementType is ONNXTensorElementDataType, numbered as TensorProto.DataType.
 type ElementType uint32
@@ -122,10 +125,10 @@ func sizeOf(t ElementType, shape []int64) (bytes int, err error) {
 	n := int64(1)
 	for _, d := range shape {
 		if d < 0 {
-			return 0, fmt.Errorf("shape %v has a negative dimension", shape)
+			return 0, fmt.Errorf("shape %v has a negative dimension", slices.Clone(shape))
 		}
 		if d > 0 && n > limit/d {
-			return 0, fmt.Errorf("shape %v has too many elements", shape)
+			return 0, fmt.Errorf("shape %v has too many elements", slices.Clone(shape))
 		}
 		n *= d
 	}

@@ -2,6 +2,7 @@ package ort
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 )
 
@@ -21,12 +22,13 @@ func (h *handle) init(ptr uintptr, free func(uintptr)) {
 	h.uses.Store(1)
 }
 
-// acquire takes a use, which release ends; what names the object in the error.
-func (h *handle) acquire(what string) error {
+// acquire takes a use, which release ends; the error says what was being done,
+// to what. The two texts are apart so that no run joins them in vain.
+func (h *handle) acquire(what, name string) error {
 	for {
 		n := h.uses.Load()
 		if n == 0 || h.closed.Load() {
-			return fmt.Errorf("%s: %w", what, ErrClosed)
+			return fmt.Errorf("%s: %w", strings.TrimRight(what+" "+name, " "), ErrClosed)
 		}
 		if h.uses.CompareAndSwap(n, n+1) {
 			return nil

@@ -112,6 +112,14 @@ func (l *Library) call(fn int, args ...uintptr) uintptr {
 	return r
 }
 
+// callArgs is call with arguments in memory that the caller keeps from call to
+// call: unlike call it makes no garbage, and unlike call it keeps nothing alive
+// that the arguments point to.
+func (l *Library) callArgs(fn int, args []uintptr) uintptr {
+	r, _, _ := purego.SyscallN(l.api[fn], args...)
+	return r
+}
+
 // check turns an OrtStatus into an error and releases it.
 func (l *Library) check(status uintptr) error {
 	if status == 0 {

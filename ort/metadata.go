@@ -14,7 +14,7 @@ type Metadata struct {
 
 // Metadata reads the model's metadata.
 func (s *Session) Metadata() (Metadata, error) {
-	if err := s.h.acquire("read the metadata of " + s.name); err != nil {
+	if err := s.h.acquire("read the metadata of", s.name); err != nil {
 		return Metadata{}, err
 	}
 	defer s.h.release()
@@ -93,7 +93,7 @@ type NodeAssignment struct {
 // the graph was when providers chose from it. The session must have been made
 // with Config "session.record_ep_graph_assignment_info": "1".
 func (s *Session) Assignments() ([]NodeAssignment, error) {
-	if err := s.h.acquire("read the providers of " + s.name); err != nil {
+	if err := s.h.acquire("read the providers of", s.name); err != nil {
 		return nil, err
 	}
 	defer s.h.release()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"unsafe"
 )
 
@@ -72,6 +73,7 @@ type Call struct {
 	outputs slots
 	results []*Value // outputs the last run allocated, by output
 	own     *RunOptions
+	args    [8]uintptr
 }
 
 // slots are the arrays C reads: names and OrtValues, with the Values behind.
@@ -85,7 +87,7 @@ type slots struct {
 // NewCall prepares runs that take and give these inputs and outputs, in this
 // order. Close it after use.
 func (s *Session) NewCall(inputs, outputs []string) (*Call, error) {
-	if err := s.h.acquire("prepare a run of " + s.name); err != nil {
+	if err := s.h.acquire("prepare a run of", s.name); err != nil {
 		return nil, err
 	}
 	defer s.h.release()
@@ -99,6 +101,10 @@ func (s *Session) NewCall(inputs, outputs []string) (*Call, error) {
 	}
 	if c.outputs, err = s.slots("output", s.outputs, outputs); err != nil {
 		return nil, fmt.Errorf("prepare a run: %w", err)
+	}
+	c.args = [...]uintptr{
+		s.h.ptr, 0, c.inputs.namesAddr(), c.inputs.ptrsAddr(), uintptr(len(inputs)),
+		c.outputs.namesAddr(), uintptr(len(outputs)), c.outputs.ptrsAddr(),
 	}
 	c.h.init(0, func(uintptr) { c.free() })
 	return c, nil
@@ -122,13 +128,18 @@ func (s *Session) slots(kind string, ports []port, names []string) (slots, error
 	return sl, nil
 }
 
+// The arrays' addresses hold as long as the slots do: they are on the heap,
+// where the Call is.
+func (sl *slots) namesAddr() uintptr { return uintptr(unsafe.Pointer(&sl.names[0])) }
+func (sl *slots) ptrsAddr() uintptr  { return uintptr(unsafe.Pointer(&sl.ptrs[0])) }
+
 // set replaces a value and ends the use of the one before.
-func (sl *slots) set(what string, i int, v *Value) error {
+func (sl *slots) set(what, name string, i int, v *Value) error {
 	if v == sl.values[i] {
 		return nil
 	}
 	if v != nil {
-		if err := v.res.acquire(what); err != nil {
+		if err := v.res.acquire(what, name); err != nil {
 			return err
 		}
 	}
@@ -147,7 +158,7 @@ func (c *Call) SetInput(i int, v *Value) error {
 	if v == nil {
 		return fmt.Errorf("set input %q of %s: the value is nil", c.inputs.infos[i].Name, c.s.name)
 	}
-	return c.inputs.set("set an input of "+c.s.name, i, v)
+	return c.inputs.set("set an input of", c.s.name, i, v)
 }
 
 // SetOutput gives output i the value to write to; nil lets the library
@@ -156,7 +167,7 @@ func (c *Call) SetOutput(i int, v *Value) error {
 	if i < 0 || i >= len(c.outputs.values) {
 		return fmt.Errorf("set output %d of a run of %s: it has %d", i, c.s.name, len(c.outputs.values))
 	}
-	return c.outputs.set("set an output of "+c.s.name, i, v)
+	return c.outputs.set("set an output of", c.s.name, i, v)
 }
 
 // Output is the value of output i: the one set, or the one the last run
@@ -203,9 +214,9 @@ func (c *Call) Run(ctx context.Context, ro *RunOptions) error {
 		return err
 	}
 	l := c.s.lib
-	status := l.call(fnRun, c.s.h.ptr, ptr,
-		uintptr(unsafe.Pointer(&c.inputs.names[0])), uintptr(unsafe.Pointer(&c.inputs.ptrs[0])), uintptr(len(c.inputs.values)),
-		uintptr(unsafe.Pointer(&c.outputs.names[0])), uintptr(len(c.outputs.values)), uintptr(unsafe.Pointer(&c.outputs.ptrs[0])))
+	c.args[1] = ptr
+	status := l.callArgs(fnRun, c.args[:])
+	runtime.KeepAlive(c)
 	if err := c.collect(status != 0); err != nil {
 		return err
 	}
@@ -213,12 +224,12 @@ func (c *Call) Run(ctx context.Context, ro *RunOptions) error {
 }
 
 func (c *Call) acquire() error {
-	if err := c.h.acquire("run a prepared call"); err != nil {
+	if err := c.h.acquire("run a prepared call", ""); err != nil {
 		return err
 	}
-	if err := c.s.h.acquire(c.s.name); err != nil {
+	if err := c.s.h.acquire("run", c.s.name); err != nil {
 		c.h.release()
-		return fmt.Errorf("run: %w", err)
+		return err
 	}
 	return nil
 }
@@ -272,16 +283,21 @@ func (c *Call) collect(failed bool) error {
 
 // runError says why a run failed: the context, Terminate, or the library.
 func (s *Session) runError(ctx context.Context, ro *RunOptions, err error) error {
-	var e *Error
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("run %s: %w", s.name, context.Cause(ctx))
-	case ro != nil && errors.As(err, &e) && e.Code == CodeFail && ro.terminated():
+	case ro != nil && ro.terminated() && isFail(err):
 		return fmt.Errorf("run %s: %w", s.name, ErrTerminated)
 	}
 	return fmt.Errorf("run %s: %w", s.name, err)
+}
+
+// isFail reports the code that a terminated run has.
+func isFail(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == CodeFail
 }
 
 // Close ends the use of the values and closes outputs the last run allocated.

@@ -90,7 +90,7 @@ func (r *RunOptions) Close() {
 
 //go:uintptrescapes
 func (r *RunOptions) set(what string, fn int, args ...uintptr) error {
-	if err := r.h.acquire(what); err != nil {
+	if err := r.h.acquire(what, ""); err != nil {
 		return err
 	}
 	defer r.h.release()
@@ -119,7 +119,7 @@ func (s *Session) options(ctx context.Context, ro *RunOptions, own **RunOptions)
 
 // enter takes a use of the options for a run under ctx.
 func (r *RunOptions) enter(ctx context.Context) error {
-	if err := r.h.acquire("run with options"); err != nil {
+	if err := r.h.acquire("run with options", ""); err != nil {
 		return err
 	}
 	r.follow(ctx)

@@ -77,7 +77,7 @@ func (e *Env) newSession(ctx context.Context, name string, o SessionOptions, cre
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := e.h.acquire("open a session"); err != nil {
+	if err := e.h.acquire("open a session", ""); err != nil {
 		return nil, err
 	}
 	opts, err := e.lib.newOptions(o)
@@ -248,7 +248,7 @@ func (s *Session) Close() { s.h.close() }
 
 // EndProfiling ends profiling and returns the name of the file written.
 func (s *Session) EndProfiling() (file string, err error) {
-	if err := s.h.acquire("end profiling of " + s.name); err != nil {
+	if err := s.h.acquire("end profiling of", s.name); err != nil {
 		return "", err
 	}
 	defer s.h.release()

@@ -25,7 +25,8 @@ type Value struct {
 // Value so that a cleanup can reach it after the Value is gone.
 type valueResource struct {
 	handle
-	pin runtime.Pinner
+	pin  runtime.Pinner
+	args [7]uintptr // of the calls Reshape makes
 }
 
 // zeroByte is the address of tensors without elements, which C wants not to
@@ -79,10 +80,13 @@ func (v *Value) create() error {
 	if len(data) == 0 {
 		data = zeroByte[:]
 	}
-	err := v.lib.check(v.lib.call(fnCreateTensorWithDataAsOrtValue, v.lib.cpu,
-		uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(v.bytes),
-		uintptr(unsafe.Pointer(unsafe.SliceData(v.shape))), uintptr(len(v.shape)), uintptr(v.elem),
-		uintptr(unsafe.Pointer(&v.res.ptr))))
+	args := &v.res.args
+	args[0] = v.lib.cpu
+	args[1], args[2] = uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(v.bytes)
+	args[3], args[4] = uintptr(unsafe.Pointer(unsafe.SliceData(v.shape))), uintptr(len(v.shape))
+	args[5], args[6] = uintptr(v.elem), uintptr(unsafe.Pointer(&v.res.ptr))
+	err := v.lib.check(v.lib.callArgs(fnCreateTensorWithDataAsOrtValue, args[:]))
+	runtime.KeepAlive(v)
 	if err != nil {
 		return fmt.Errorf("make a %v tensor of shape %v: %w", v.elem, v.shape, err)
 	}
@@ -94,7 +98,7 @@ func (v *Value) create() error {
 // grows. It is free of garbage. No run may be using the value; a Binding must
 // bind it again.
 func (v *Value) Reshape(shape ...int64) error {
-	if err := v.res.acquire("reshape a tensor"); err != nil {
+	if err := v.res.acquire("reshape a tensor", ""); err != nil {
 		return err
 	}
 	defer v.res.release()
@@ -106,26 +110,23 @@ func (v *Value) Reshape(shape ...int64) error {
 		return fmt.Errorf("reshape a tensor: %w", err)
 	}
 	if size > len(v.mem) {
-		return fmt.Errorf("reshape a %v tensor to %v: it needs %d bytes, the data has %d", v.elem, shape, size, len(v.mem))
+		return fmt.Errorf("reshape a %v tensor to %v: it needs %d bytes, the data has %d", v.elem, slices.Clone(shape), size, len(v.mem))
 	}
-	old, oldShape, oldBytes := v.res.ptr, v.shape, v.bytes
-	if len(shape) == len(v.shape) {
-		copy(v.shape, shape)
-	} else {
-		v.shape = slices.Clone(shape)
-	}
+	old := v.res.ptr
+	v.shape = append(v.shape[:0], shape...)
 	v.bytes = size
-	if err := v.create(); err != nil {
-		v.res.ptr, v.shape, v.bytes = old, oldShape, oldBytes
+	if err := v.create(); err != nil { // not expected: size and type were checked
+		v.res.ptr = old
 		return err
 	}
-	v.lib.call(fnReleaseValue, old)
+	v.res.args[0] = old
+	v.lib.callArgs(fnReleaseValue, v.res.args[:1])
 	return nil
 }
 
 // NewAllocated makes a tensor in CPU memory of the library, not initialized.
 func (e *Env) NewAllocated(t ElementType, shape ...int64) (*Value, error) {
-	if err := e.h.acquire("allocate a tensor"); err != nil {
+	if err := e.h.acquire("allocate a tensor", ""); err != nil {
 		return nil, err
 	}
 	defer e.h.release()
@@ -135,7 +136,7 @@ func (e *Env) NewAllocated(t ElementType, shape ...int64) (*Value, error) {
 // NewAllocated makes a tensor in memory of a device the session uses, not
 // initialized. The session is freed only after the tensor.
 func (s *Session) NewAllocated(where MemoryInfo, t ElementType, shape ...int64) (*Value, error) {
-	if err := s.h.acquire("allocate a tensor for " + s.name); err != nil {
+	if err := s.h.acquire("allocate a tensor for", s.name); err != nil {
 		return nil, err
 	}
 	alloc, err := s.newAllocator(where)
@@ -296,31 +297,53 @@ func (v *Value) Close() { v.res.close() }
 // between devices, or between the host and a device. Types and shapes must be
 // equal.
 func (e *Env) Copy(dst, src []*Value) error {
-	if err := e.h.acquire("copy tensors"); err != nil {
+	if err := e.h.acquire("copy tensors", ""); err != nil {
 		return err
 	}
 	defer e.h.release()
 	if len(dst) != len(src) {
 		return fmt.Errorf("copy tensors: %d sources for %d destinations", len(src), len(dst))
 	}
-	if len(src) == 0 {
-		return nil
-	}
 	held, err := acquireValues("copy tensors", src, dst)
 	defer releaseValues(held)
 	if err != nil {
 		return err
 	}
-	ptrs := make([]uintptr, len(held))
-	for i, v := range held {
-		ptrs[i] = v.res.ptr
+	var from, to []uintptr
+	for i, s := range src {
+		d := dst[i]
+		if d.elem != s.elem || !slices.Equal(d.shape, s.shape) {
+			return fmt.Errorf("copy tensors: tensor %d is %v %v, its destination %v %v", i, s.elem, s.shape, d.elem, d.shape)
+		}
+		if s.where.IsHost() && d.where.IsHost() { // the library does not copy within the host
+			if err := copyHost(d, s); err != nil {
+				return err
+			}
+			continue
+		}
+		from, to = append(from, s.res.ptr), append(to, d.res.ptr)
 	}
-	n := len(src)
-	err = e.lib.check(e.lib.call(fnCopyTensors, e.h.ptr, uintptr(unsafe.Pointer(&ptrs[0])),
-		uintptr(unsafe.Pointer(&ptrs[n])), 0, uintptr(n)))
+	if len(from) == 0 {
+		return nil
+	}
+	err = e.lib.check(e.lib.call(fnCopyTensors, e.h.ptr, uintptr(unsafe.Pointer(&from[0])),
+		uintptr(unsafe.Pointer(&to[0])), 0, uintptr(len(from))))
 	if err != nil {
-		return fmt.Errorf("copy %d tensors: %w", n, err)
+		return fmt.Errorf("copy %d tensors: %w", len(from), err)
 	}
+	return nil
+}
+
+func copyHost(dst, src *Value) error {
+	d, err := dst.Bytes()
+	if err != nil {
+		return err
+	}
+	s, err := src.Bytes()
+	if err != nil {
+		return err
+	}
+	copy(d, s)
 	return nil
 }
 
@@ -333,7 +356,7 @@ func acquireValues(what string, lists ...[]*Value) ([]*Value, error) {
 			if v == nil {
 				return held, fmt.Errorf("%s: a value is nil", what)
 			}
-			if err := v.res.acquire(what); err != nil {
+			if err := v.res.acquire(what, ""); err != nil {
 				return held, err
 			}
 			held = append(held, v)
