@@ -32,17 +32,25 @@ type packer struct {
 	dst        Rows
 	w          []float32
 	k, nb      int // weights and blocks of a row
+	zeroBytes  int // of a row
 	scheme     quant.Scheme
 	method     Method
 	mid        uint8     // the zero point that means symmetric
 	importance []float32 // of the columns; nil: all alike
 	stages     [][]step
 	kern       kernels
+	places     [width]place // of the blocks in the lanes
+}
+
+// place is where a block lies: its row, its number within the row, its weights.
+type place struct {
+	row, block int
+	x          []float32
 }
 
 func newPacker(dst Rows, w []float32, k int, o Options, kern kernels) *packer {
 	s := o.Scheme()
-	p := &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), scheme: s, method: o.Method, mid: 1 << (s.Bits - 1), kern: kern}
+	p := &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), zeroBytes: s.ZeroBytes(k), scheme: s, method: o.Method, mid: 1 << (s.Bits - 1), kern: kern}
 	if o.Method == Search {
 		p.stages = stages(s)
 		p.importance = normalize(o.Importance)
@@ -81,42 +89,56 @@ func (p *packer) run(rows int) (quant.Stats, error) {
 	if p.method == RTN {
 		quantize = p.roundToNearest
 	}
-	total := rows * p.nb
-	for first := 0; first < total; first += width {
-		n := min(width, total-first)
-		p.load(l, first, n)
-		if err := quantize(l, first, n); err != nil {
+	next := place{}
+	for left := rows * p.nb; left > 0; {
+		n := min(width, left)
+		left -= n
+		next = p.fill(next, n)
+		p.load(l)
+		if err := quantize(l, n); err != nil {
 			return st, err
 		}
-		for i := range n {
-			p.store(l, first+i, i)
-			from, to, _ := p.span(first + i)
-			st.Add(quant.Stats{Weights: int64(to - from), Energy: float64(l.energy[i]), Error: float64(l.err[i]), MaxError: float64(l.worst[i])})
+		for i, at := range p.places[:n] {
+			p.store(l, at, i)
+			st.Weights += int64(len(at.x))
+			st.Energy += float64(l.energy[i])
+			st.Error += float64(l.err[i])
+			st.MaxError = max(st.MaxError, float64(l.worst[i]))
 		}
 	}
 	return st, nil
 }
 
-// span gives the bounds of block b, counted over all rows, within w, and its
-// first column.
-func (p *packer) span(b int) (from, to, col int) {
-	row, col := b/p.nb, b%p.nb*p.scheme.Block
-	return row*p.k + col, row*p.k + min(col+p.scheme.Block, p.k), col
+// fill gives the lanes the n blocks from at on, the rest the last of these
+// again, and returns the place of the block that follows.
+func (p *packer) fill(at place, n int) place {
+	for i := range p.places {
+		if i >= n {
+			p.places[i] = p.places[n-1]
+			continue
+		}
+		from := at.block * p.scheme.Block
+		to := min(from+p.scheme.Block, p.k)
+		at.x = p.w[at.row*p.k+from : at.row*p.k+to]
+		p.places[i] = at
+		at.block++
+		if at.block == p.nb {
+			at.row, at.block = at.row+1, 0
+		}
+	}
+	return at
 }
 
-// load lays blocks first to first+n side by side; missing blocks repeat the
-// last one.
-func (p *packer) load(l *lanes, first, n int) {
+// load lays the blocks side by side, with their importance.
+func (p *packer) load(l *lanes) {
 	bs := p.scheme.Block
-	for i := range width {
-		from, to, _ := p.span(first + min(i, n-1))
-		l.source[i] = complete(&l.padded[i], p.w[from:to], bs)
+	for i, at := range p.places {
+		l.source[i] = complete(&l.padded[i], at.x, bs)
 	}
 	p.kern.transpose(&l.x, &l.source, bs)
 	if p.importance != nil {
-		for i := range width {
-			from, to, col := p.span(first + min(i, n-1))
-			l.source[i] = complete(&l.padded[i], p.importance[col:col+to-from], bs)
+		for i, at := range p.places {
+			l.source[i] = complete(&l.padded[i], p.importance[at.block*bs:][:len(at.x)], bs)
 		}
 		p.kern.transpose(&l.w, &l.source, bs)
 	}
@@ -132,51 +154,51 @@ func complete(buf *[maxBlock]float32, x []float32, block int) []float32 {
 	return buf[:block]
 }
 
-// store writes lane i as block b.
-func (p *packer) store(l *lanes, b, i int) {
+// store writes lane i as the block at its place.
+func (p *packer) store(l *lanes, at place, i int) {
+	b := at.row*p.nb + at.block
 	n := p.scheme.Block * p.scheme.Bits / 8
 	out := p.dst.Data[b*n:][:n]
 	for j := 0; j < n; j += 4 {
 		binary.LittleEndian.PutUint32(out[j:], l.words[j/4][i])
 	}
-	if from, to, _ := p.span(b); to-from < p.scheme.Block {
-		used := (to - from) * p.scheme.Bits
+	if used := len(at.x) * p.scheme.Bits; used < n*8 {
 		clear(out[(used+7)/8:])
 		if used%8 != 0 {
 			out[used/8] &= 1<<(used%8) - 1
 		}
 	}
-	p.storeScale(b, l.bestScale[i])
-	p.storeZero(b, uint8(l.bestZero[i]))
-}
-
-func (p *packer) storeScale(b int, scale float32) {
 	if p.scheme.ScaleType == tensor.F32 {
-		binary.LittleEndian.PutUint32(p.dst.Scales[b*4:], math.Float32bits(scale))
-		return
+		binary.LittleEndian.PutUint32(p.dst.Scales[b*4:], math.Float32bits(l.bestScale[i]))
+	} else {
+		binary.LittleEndian.PutUint16(p.dst.Scales[b*2:], tensor.F32ToF16(l.bestScale[i]))
 	}
-	binary.LittleEndian.PutUint16(p.dst.Scales[b*2:], tensor.F32ToF16(scale))
+	if !p.scheme.Symmetric {
+		p.storeZero(at, uint8(l.bestZero[i]))
+	}
 }
 
-// storeZero packs the zero point of block b. Blocks come in order, so a byte's
-// first zero point clears it; what is left of a row's last byte holds mid, as
-// ONNX Runtime's quantizer leaves it.
-func (p *packer) storeZero(b int, zero uint8) {
-	if p.scheme.Symmetric {
-		return
-	}
-	row, col := b/p.nb, b%p.nb
-	per := 8 / p.scheme.Bits
-	at := &p.dst.Zeros[row*p.scheme.ZeroBytes(p.k)+col/per]
-	if col%per == 0 {
-		*at = 0
-		for i := range per {
-			*at |= p.mid << (i * p.scheme.Bits)
+// storeZero packs the zero point of a block. Blocks come in order, so a byte's
+// first zero point sets it whole; what is left of a row's last byte holds mid,
+// as ONNX Runtime's quantizer leaves it.
+func (p *packer) storeZero(at place, zero uint8) {
+	zeros := p.dst.Zeros[at.row*p.zeroBytes:]
+	switch p.scheme.Bits {
+	case 8:
+		zeros[at.block] = zero
+	case 4:
+		if at.block%2 == 0 {
+			zeros[at.block/2] = zero | 0x80
+		} else {
+			zeros[at.block/2] = zeros[at.block/2]&0xf | zero<<4
 		}
+	case 2:
+		shift := at.block % 4 * 2
+		if shift == 0 {
+			zeros[at.block/4] = 0xaa
+		}
+		zeros[at.block/4] = zeros[at.block/4]&^(3<<shift) | zero<<shift
 	}
-	shift := col % per * p.scheme.Bits
-	mask := uint8(1<<p.scheme.Bits - 1)
-	*at = *at&^(mask<<shift) | zero<<shift
 }
 
 // stored is the value of a scale after a round trip through its stored type.
@@ -197,23 +219,20 @@ func (p *packer) storable(scale, energy float32) bool {
 	return abs32(scale) <= limit && energy <= math.MaxFloat32
 }
 
-// badWeight names the first weight of block b that cannot be stored: not
+// badWeight names the first weight of a block that cannot be stored: not
 // finite, or so large that the scale overflows its type.
-func (p *packer) badWeight(b int) error {
-	from, to, col := p.span(b)
-	row := b / p.nb
-	at, big := 0, float32(0)
-	for i, v := range p.w[from:to] {
-		a := abs32(v)
-		if !(a <= math.MaxFloat32) {
-			return fmt.Errorf("weight at row %d, column %d is %v: the checkpoint is damaged or overflowed when it was saved", row, col+i, v)
+func (p *packer) badWeight(at place) error {
+	col, largest := at.block*p.scheme.Block, 0
+	for i, v := range at.x {
+		if !(abs32(v) <= math.MaxFloat32) {
+			return fmt.Errorf("weight at row %d, column %d is %v: the checkpoint is damaged or overflowed when it was saved", at.row, col+i, v)
 		}
-		if a > big {
-			at, big = i, a
+		if abs32(v) > abs32(at.x[largest]) {
+			largest = i
 		}
 	}
 	return fmt.Errorf("weight at row %d, column %d is %v: too large for block scales of type %v; choose F32 scales or check the checkpoint",
-		row, col+at, p.w[from+at], p.scheme.ScaleType)
+		at.row, col+largest, at.x[largest], p.scheme.ScaleType)
 }
 
 func abs32(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }

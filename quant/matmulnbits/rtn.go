@@ -10,13 +10,13 @@ package matmulnbits
 // (range2scale, range2scalezp, BlockwiseQuantizer), checked against the bytes
 // of release 1.32 by the oracle test.
 
-// roundToNearest quantizes the loaded blocks, n of them from block first on.
-func (p *packer) roundToNearest(l *lanes, first, n int) error {
+// roundToNearest quantizes the loaded blocks, n of them.
+func (p *packer) roundToNearest(l *lanes, n int) error {
 	for i := range n {
 		scale, zero := p.rtnScale(l.lo[i], l.hi[i], l.x[0][i])
 		stored := p.stored(scale)
 		if !p.storable(stored, l.energy[i]) {
-			return p.badWeight(first + i)
+			return p.badWeight(p.places[i])
 		}
 		l.bestScale[i], l.bestZero[i] = stored, zero
 	}

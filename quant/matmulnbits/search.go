@@ -16,12 +16,12 @@ import "github.com/llama-pajamas/llama-pajamas/quant"
 // stages, each around the best of the one before. Weights that a block can hold
 // exactly, such as those of a dequantized Q4_0 block, are stored exactly.
 
-// searchBlocks quantizes the loaded blocks, n of them from block first on.
-func (p *packer) searchBlocks(l *lanes, first, n int) error {
+// searchBlocks quantizes the loaded blocks, n of them.
+func (p *packer) searchBlocks(l *lanes, n int) error {
 	for i := range n {
 		base, zero := p.startingPoint(l.lo[i], l.hi[i])
 		if !p.storable(base, l.energy[i]) {
-			return p.badWeight(first + i)
+			return p.badWeight(p.places[i])
 		}
 		// A block whose scale would be smaller than any worth storing is zeros.
 		l.inv[i], l.zero[i] = 0, zero
