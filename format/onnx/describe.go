@@ -7,7 +7,9 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Describe prints what a model is: versions, metadata, inputs and outputs, how
@@ -117,8 +119,8 @@ func countOps(g *Graph, ops map[string]int) {
 
 // quote leaves plain text as it is and quotes what a terminal would act on.
 func quote(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) < 0 {
-		return s
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
 	}
-	return fmt.Sprintf("%q", s)
+	return s
 }
