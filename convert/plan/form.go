@@ -46,12 +46,12 @@ func (f Form) ElementBits() int {
 }
 
 // FloorBits is what one element costs at least: its bits and its share of
-// scale and zero point in a full block.
+// scale and zero point where blocks are full.
 func (f Form) FloorBits() float64 {
 	if f.IsFloat() {
 		return float64(f.ElementBits())
 	}
-	return f.Options().Scheme().BitsPerWeight(f.Block)
+	return f.Options().Scheme().BitsPerWeight(8 * f.Block)
 }
 
 // String names the form, such as "F16" or "4-bit asymmetric, block 32, F16 scales".

@@ -10,8 +10,8 @@ import (
 
 const (
 	// masked is added to the scores of positions that may not be seen: far
-	// below any score, yet finite in float16 when added to one.
-	masked = -30000
+	// below any score, yet far from the end of float16 when added to one.
+	masked = -10000
 	// downScale divides the down projection's input and multiplies its output.
 	// Some models send values beyond 20,000 through this projection; a power
 	// of two costs no precision and keeps float16 far from its end, 65504.
