@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TextDecoder turns ids into text one by one. What Write returns is whole
+// TextDecoder turns ids into text one by one. What Push returns is whole
 // runes; bytes of an unfinished one come with a later id or from Flush.
 type TextDecoder interface {
-	Write(id int32) string
+	Push(id int32) string
 	Flush() string
 }
 
@@ -289,7 +289,7 @@ func (g *Generation) decode(id int32) (text, hit string) {
 	if g.dec == nil {
 		return "", ""
 	}
-	return g.stop.push(g.dec.Write(id))
+	return g.stop.push(g.dec.Push(id))
 }
 
 // rest is the text withheld when an answer ends without a stop string.

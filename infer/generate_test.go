@@ -69,7 +69,7 @@ func counting(maxContext int) *fakeSession {
 // unfinished rune would be.
 type letters struct{ held string }
 
-func (l *letters) Write(id int32) string {
+func (l *letters) Push(id int32) string {
 	if id == '(' {
 		l.held += "("
 		return ""
