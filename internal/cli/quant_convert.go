@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/convert"
+)
+
+type convertOptions struct {
+	model, output    string
+	formats          []string
+	targets          []string
+	precisions       []string
+	recipes          []string
+	noBase, force    bool
+	dryRun, noVerify bool
+	context          int
+	allLogits        bool
+}
+
+func convertCommand(c *common) *cobra.Command {
+	var o convertOptions
+	cmd := command("convert", "Convert a checkpoint",
+		`Converts a checkpoint to model folders below OUTPUT:
+
+  onnx/base/fp16          the model in 16-bit floats and standard operators
+  onnx/cpu/int4, int8, …  quantized for one execution provider each
+
+Without --target-eps base alone is written. After writing, each artifact is
+loaded and compared with the float32 graph; the figures go into metadata.json.`,
+		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runConvert(cmd.Context(), c, cmd, o) })
+	f := cmd.Flags()
+	f.StringVar(&o.model, "model", "", "checkpoint: a Hugging Face folder or a GGUF file (required)")
+	f.StringVar(&o.output, "output", "", "folder that receives onnx/… (required)")
+	f.StringSliceVar(&o.formats, "formats", []string{"onnx"}, "formats to write: onnx")
+	f.StringSliceVar(&o.targets, "target-eps", nil, "execution providers to write for, ignoring case: cpu")
+	f.StringSliceVar(&o.precisions, "target-precisions", []string{"int8", "int4"}, "built-in recipes to write for each: int8, int4, int4-small")
+	f.StringSliceVar(&o.recipes, "recipe", nil, "recipe names or files to use instead of --target-precisions")
+	f.BoolVar(&o.noBase, "no-base", false, "leave out onnx/base/fp16")
+	f.BoolVar(&o.force, "force", false, "replace artifacts in an output folder that is not empty")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print files, sizes, bits, peak memory and disk needed; write nothing")
+	f.BoolVar(&o.noVerify, "no-verify", false, "do not run and compare what was written")
+	f.IntVar(&o.context, "context", 0, "longest context the files are made for, in tokens (default: the model's own)")
+	f.BoolVar(&o.allLogits, "all-logits", false, "compute the logits of every position, not the last alone")
+	return cmd
+}
+
+// plan turns flags into options of package convert.
+func (o convertOptions) plan(cmd *cobra.Command, c *common) (convert.Options, error) {
+	out := convert.Options{
+		Output: o.output, NoBase: o.noBase, Force: o.force, Workers: c.Threads,
+		MaxContext: o.context, AllLogits: o.allLogits,
+	}
+	if o.model == "" || o.output == "" {
+		return out, usagef(cmd, "--model and --output are required")
+	}
+	for _, f := range o.formats {
+		if !strings.EqualFold(f, "onnx") {
+			return out, usagef(cmd, "--formats %q: this release writes onnx", f)
+		}
+	}
+	if o.context < 0 {
+		return out, usagef(cmd, "--context %d: want a positive number of tokens", o.context)
+	}
+	recipes := o.recipes
+	if len(recipes) == 0 {
+		recipes = o.precisions
+	}
+	seen := map[string]bool{}
+	for _, t := range o.targets {
+		name, err := convert.ParseTarget(t)
+		if err != nil {
+			return out, usagef(cmd, "--target-eps: %w", err)
+		}
+		if !seen[name] {
+			out.Targets = append(out.Targets, convert.Target{Name: name, Recipes: recipes})
+		}
+		seen[name] = true
+	}
+	if len(o.targets) == 0 && len(o.recipes) > 0 {
+		return out, usagef(cmd, "--recipe needs --target-eps")
+	}
+	return out, nil
+}
+
+func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOptions) (err error) {
+	opts, err := o.plan(cmd, c)
+	if err != nil {
+		return err
+	}
+	if opts.Logger, err = c.logger(cmd); err != nil {
+		return err
+	}
+	ck, err := checkpoint.Open(ctx, o.model, checkpoint.Options{Logger: opts.Logger})
+	if err != nil {
+		return err
+	}
+	defer ck.Close()
+	opts.Reference = !o.noVerify && !o.dryRun
+	bar := &progress{}
+	opts.Progress = func(done, total int64) { bar.set(done, total) }
+	job, err := convert.New(ctx, ck, opts)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return printPlan(c.Out, job)
+	}
+	start := time.Now()
+	published := false
+	defer func() {
+		if err != nil && !published {
+			err = errors.Join(err, job.Discard())
+		}
+	}()
+	bar = c.newProgress("converting", job.Plan.SourceElements())
+	err = job.Write(ctx)
+	bar.stop()
+	if err != nil {
+		return err
+	}
+	written := time.Since(start)
+	problems := false
+	if !o.noVerify {
+		if problems, err = verifyJob(ctx, c, job); err != nil {
+			return err
+		}
+	}
+	if err := job.WriteMetadata(ctx); err != nil {
+		return err
+	}
+	if err := job.Publish(); err != nil {
+		return err
+	}
+	published = true
+	if err := printResult(c.Out, job, written); err != nil {
+		return err
+	}
+	if problems {
+		return errProblems
+	}
+	return nil
+}
+
+// printPlan is the answer to --dry-run.
+func printPlan(w io.Writer, job *convert.Job) error {
+	for i, a := range job.Artifacts {
+		pa := job.Plan.Artifacts[i]
+		fmt.Fprintf(w, "%s  %s\n", a.Dir, a.Recipe.Summary)
+		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, f := range pa.Files {
+			fmt.Fprintf(tw, "  %s\t%s\n", f.Name, humanBytes(int64(len(f.Data))))
+		}
+		fmt.Fprintf(tw, "  %s\t%s\n", pa.Data.Name, humanBytes(pa.Data.Size))
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+		for _, b := range a.Metadata.Bits {
+			layers := ""
+			if len(b.Layers) > 0 {
+				layers = " in layers " + ranges(b.Layers)
+			}
+			fmt.Fprintf(w, "    %s: %s%s\n", b.Role, b.Scheme, layers)
+		}
+		s := a.Metadata.Size
+		fmt.Fprintf(w, "  bits per weight: %.3f (floor %.3f)\n\n", s.BitsPerWeight, s.BitsPerWeightFloor)
+	}
+	fmt.Fprintf(w, "disk needed:  %s\n", humanBytes(job.Plan.Bytes()))
+	fmt.Fprintf(w, "peak memory:  about %s (%d workers)\n", humanBytes(job.PeakMemory()), job.Workers())
+	return nil
+}
+
+// printResult is the closing table.
+func printResult(w io.Writer, job *convert.Job, written time.Duration) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "artifact\tsize\tbits/weight\tKL\ttop-1\tperplexity")
+	for i, a := range job.Artifacts {
+		if a.Reference {
+			continue
+		}
+		f := a.Metadata.Fidelity
+		row := "\t-\t-\t-"
+		if f != nil {
+			row = fmt.Sprintf("\t%.4f\t%.1f %%\t× %.4f", f.KLMean, 100*f.Top1Agreement, f.PerplexityRatio)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%.2f%s\n", a.Dir, humanBytes(job.Plan.Artifacts[i].Bytes()), a.Metadata.Size.BitsPerWeight, row)
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "written in %.1f s\n", written.Seconds())
+	return err
+}
