@@ -3,7 +3,9 @@ package arch
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
@@ -139,7 +141,11 @@ func (c *config) sizes(s *Spec) error {
 	s.NormEps = float32(c.number("rms_norm_eps", 1e-6))
 	s.Tied = c.boolean("tie_word_embeddings", false)
 	if s.Heads > 0 {
-		s.HeadDim = c.integer("head_dim", s.Hidden/s.Heads)
+		even := 0 // stays 0, which check refuses, where the heads do not fit
+		if s.Hidden%s.Heads == 0 {
+			even = s.Hidden / s.Heads
+		}
+		s.HeadDim = c.integer("head_dim", even)
 	}
 	s.DType = c.text("torch_dtype", c.text("dtype", ""))
 	if act := c.text("hidden_act", "silu"); act != "silu" && act != "swish" {
@@ -183,6 +189,9 @@ func (c *config) rope(s *Spec) error {
 		return &tensor.UnsupportedError{What: key + " by layer type"}
 	}
 	sub := &config{m: m, used: map[string]bool{}}
+	if f := sub.number("partial_rotary_factor", 1); f != 1 {
+		return &tensor.UnsupportedError{What: fmt.Sprintf("config.json: %s: partial_rotary_factor %v", key, f), Hint: "only 1"}
+	}
 	r.Theta = sub.number("rope_theta", r.Theta)
 	r.Type = sub.text("rope_type", sub.text("type", "default"))
 	switch r.Type {
@@ -205,9 +214,6 @@ func (c *config) rope(s *Spec) error {
 	}
 	if r.Type != "default" && r.Factor <= 0 {
 		return &tensor.FormatError{Offset: -1, Field: "config.json: " + key, Err: fmt.Errorf("factor is %v, want a positive number", r.Factor)}
-	}
-	if f, ok := m["partial_rotary_factor"].(json.Number); ok && f.String() != "1.0" && f.String() != "1" {
-		return &tensor.UnsupportedError{What: "partial_rotary_factor " + f.String()}
 	}
 	return c.checkTheta(r)
 }
@@ -266,7 +272,8 @@ var neutral = map[string][]any{
 
 // refuseUnhonoured is the last check of every parser.
 func (c *config) refuseUnhonoured() error {
-	for key, off := range neutral {
+	for _, key := range slices.Sorted(maps.Keys(neutral)) {
+		off := neutral[key]
 		v, ok := c.m[key]
 		if !ok || v == nil || c.used[key] {
 			continue

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -45,8 +46,10 @@ func Parse(configJSON []byte) (*Spec, error) {
 		}
 	}
 	s := &Spec{Kind: Decoder, Architecture: class, ModelType: c.text("model_type", "")}
-	if err := errors.Join(c.sizes(s), c.tokens(s), c.rope(s)); err != nil {
-		return nil, err
+	for _, step := range []func(*Spec) error{c.sizes, c.tokens, c.rope} {
+		if err := step(s); err != nil {
+			return nil, err
+		}
 	}
 	if err := parse(c, s); err != nil {
 		return nil, err
@@ -54,7 +57,10 @@ func Parse(configJSON []byte) (*Spec, error) {
 	if err := c.refuseUnhonoured(); err != nil {
 		return nil, err
 	}
-	return s, errors.Join(c.err, s.check())
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // readConfig decodes the object and lifts text_config, where multi-modal and
@@ -65,6 +71,9 @@ func readConfig(b []byte) (*config, error) {
 	var m map[string]any
 	if err := d.Decode(&m); err != nil {
 		return nil, &tensor.FormatError{Offset: -1, Field: "config.json", Err: fmt.Errorf("not a JSON object: %w", err)}
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, &tensor.FormatError{Offset: d.InputOffset(), Field: "config.json", Err: errors.New("more text after the JSON object")}
 	}
 	if t, ok := m["text_config"].(map[string]any); ok {
 		root := maps.Clone(t)
@@ -103,21 +112,21 @@ func (s *Spec) check() error {
 	bad := func(format string, a ...any) error {
 		return &tensor.FormatError{Offset: -1, Field: "config.json", Err: fmt.Errorf(format, a...)}
 	}
-	const limit = 1 << 24 // far above any model; keeps products inside int64
-	for _, f := range []struct {
-		name string
-		v    int
-	}{
-		{"hidden_size", s.Hidden}, {"intermediate_size", s.Intermediate}, {"num_hidden_layers", s.Layers},
-		{"num_attention_heads", s.Heads}, {"num_key_value_heads", s.KVHeads}, {"head_dim", s.HeadDim},
-		{"vocab_size", s.Vocab}, {"max_position_embeddings", s.MaxContext},
-	} {
-		if f.v <= 0 || f.v > limit {
-			return bad("%s is %d, want 1 to %d", f.name, f.v, limit)
-		}
+	if s.HeadDim == 0 && s.Heads > 0 {
+		return bad("hidden_size (%d) is not a multiple of num_attention_heads (%d), and there is no head_dim", s.Hidden, s.Heads)
 	}
-	if s.Layers > 4096 {
-		return bad("num_hidden_layers is %d, more than any model has", s.Layers)
+	// Far above any model; products and their sum stay inside an int64.
+	for _, f := range []struct {
+		name     string
+		v, limit int
+	}{
+		{"hidden_size", s.Hidden, 1 << 20}, {"intermediate_size", s.Intermediate, 1 << 22}, {"num_hidden_layers", s.Layers, 1 << 12},
+		{"num_attention_heads", s.Heads, 1 << 12}, {"num_key_value_heads", s.KVHeads, 1 << 12}, {"head_dim", s.HeadDim, 1 << 12},
+		{"vocab_size", s.Vocab, 1 << 24}, {"max_position_embeddings", s.MaxContext, 1 << 24},
+	} {
+		if f.v <= 0 || f.v > f.limit {
+			return bad("%s is %d, want 1 to %d", f.name, f.v, f.limit)
+		}
 	}
 	if s.Heads%s.KVHeads != 0 {
 		return bad("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", s.Heads, s.KVHeads)
