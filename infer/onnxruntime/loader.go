@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
@@ -13,12 +14,13 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-// LastPositionNode is the name of the node by which this module's converter
-// cuts the hidden states down to the last position before the head. Removing
-// it gives logits at every position.
-const LastPositionNode = "/model/last_position/Gather"
+// lastPositionPrefix begins the names of the nodes by which this module's
+// converter cuts the hidden states down to the last position (package
+// convert/toonnx, LastPosition). Removing them gives logits at every position.
+const lastPositionPrefix = "/model/last_position"
 
-// config entries of ONNX Runtime used here.
+// configExternalFolder tells ONNX Runtime where the data files of a graph
+// given as bytes lie.
 const configExternalFolder = "session.model_external_initializers_file_folder_path"
 
 // Open loads the folder's graph. The fit check of infer.Fit comes first: it
@@ -149,7 +151,7 @@ func readGraph(folder *modeldir.Folder, allLogits bool) (*graph, error) {
 	defer file.Close()
 	g := file.Model.Graph
 	out := &graph{}
-	var last *onnx.Node
+	last := false
 	for _, n := range g.Nodes {
 		if n.Op == "GroupQueryAttention" {
 			out.shared = true
@@ -157,29 +159,32 @@ func readGraph(folder *modeldir.Folder, allLogits bool) (*graph, error) {
 				return nil, &tensor.UnsupportedError{What: fmt.Sprintf("the sliding attention window of node %s", n.Label())}
 			}
 		}
-		if n.Name == LastPositionNode {
-			last = n
-		}
+		last = last || strings.HasPrefix(n.Name, lastPositionPrefix)
 	}
 	// genai says so where a quantized cache cannot be shared.
 	if cfg := folder.GenAI; cfg != nil && !cfg.Search.ShareBuffer && folder.Metadata == nil {
 		out.shared = false
 	}
-	if !allLogits || last == nil {
+	if !allLogits || !last {
 		return out, nil
 	}
-	removeLastPosition(g, last)
+	removeLastPosition(g)
 	if out.edited, err = file.Model.Encode(); err != nil {
-		return nil, fmt.Errorf("take node %s out for logits at every position: %w", LastPositionNode, err)
+		return nil, fmt.Errorf("take the nodes %s… out for logits at every position: %w", lastPositionPrefix, err)
 	}
 	return out, nil
 }
 
-// removeLastPosition takes the node that cuts down to the last position out.
-func removeLastPosition(g *onnx.Graph, last *onnx.Node) {
-	g.ReplaceUses(last.Output(0), last.Input(0))
-	g.RemoveNodes(func(n *onnx.Node) bool { return n == last })
-	g.Values = nil // shapes noted behind the node are wrong now; they are optional
+// removeLastPosition takes the nodes that cut down to the last position out.
+func removeLastPosition(g *onnx.Graph) {
+	g.RemoveNodes(func(n *onnx.Node) bool {
+		if !strings.HasPrefix(n.Name, lastPositionPrefix) {
+			return false
+		}
+		g.ReplaceUses(n.Output(0), n.Input(0))
+		return true
+	})
+	g.Values = nil // shapes noted behind the nodes are wrong now; they are optional
 	for i := range g.Outputs {
 		if s := g.Outputs[i].Shape; len(s) == 3 {
 			s[1] = onnx.Named("sequence_length")

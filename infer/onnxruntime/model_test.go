@@ -84,7 +84,7 @@ func (m testModel) write(t testing.TB) *modeldir.Folder {
 	rows := onnx.Named("sequence_length")
 	if m.last {
 		rows = onnx.Fixed(1)
-		g.Node("", "Gather", LastPositionNode, []string{h, onnx.Const(g.Graph, "minus_one", nil, int64(-1))},
+		g.Node("", "Gather", lastPositionPrefix+"/hidden/Gather", []string{h, onnx.Const(g.Graph, "minus_one", nil, int64(-1))},
 			[]string{"last"}, onnx.Int("axis", 1))
 		h = "last"
 	}

@@ -49,7 +49,7 @@ func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, shared bo
 		return nil, err
 	}
 	if o.AllLogits && sig.lastOnly {
-		return nil, &tensor.UnsupportedError{What: "logits at every position: the graph gives those of the last one and has no node " + LastPositionNode + " to take out"}
+		return nil, &tensor.UnsupportedError{What: "logits at every position: the graph gives those of the last one and has no nodes " + lastPositionPrefix + "… to take out"}
 	}
 	s := &session{
 		lib: b.lib, raw: raw, sig: sig, all: o.AllLogits, chunk: o.Chunk,
