@@ -69,19 +69,39 @@ func setBase(l *lanes) {
 	}
 }
 
-// stages is the list of candidates, found by experiment; docs/quantization.md
-// tells what each is worth.
+// stages is the list of candidates. The widths were found by greedy selection
+// over dense grids on the weights of SmolLM2-135M, permuted so that old blocks
+// do not line up with new ones; with blocks of 16 to 128 the result is within
+// 0.2 % of the squared error that the dense grids reach. Widths below the range
+// (shrink > 1) clip the extremes; widths above it pay because the integers fit
+// the weights better by chance. The second stage refines the first one's
+// winner, the last refits its scale once more.
 func stages(s quant.Scheme) [][]step {
-	var grid []step
-	if s.Symmetric {
-		for i := range 19 {
-			grid = append(grid, step{1 + 0.025*float32(i-9), 0})
-		}
-		return [][]step{grid, {{1, 0}}}
+	fine := []step{{1, 0}, {0.985, 0}, {1.015, 0}, {0.97, 0}, {1.03, 0}}
+	refit := []step{{1, 0}}
+	switch {
+	case s.Bits == 8:
+		// 127/128 is the width of blocks that were quantized to [-127, 127].
+		grid := append(steps(0, 0.93, 0.99, 7), step{1, 0}, step{127.0 / 128, 0})
+		return [][]step{grid, refit}
+	case s.Bits == 2:
+		grid := append(steps(0, 0.9, 1.8, 7), steps(1, 1.1, 1.8, 6)...)
+		return [][]step{grid, fine, refit}
+	case s.Symmetric:
+		return [][]step{steps(0, 0.7, 1.24, 10), fine, refit}
 	}
-	for i := range 12 {
-		r := 1 / (1 - 0.03*float32(i))
-		grid = append(grid, step{r, 0}, step{r, 1})
+	grid := append(steps(0, 0.74, 1.1, 7), steps(1, 0.96, 1.14, 4)...)
+	// Blocks dequantized from Q4_0 span 8 to 15 integers; with the widths above
+	// these reach each of them.
+	grid = append(grid, step{8.0 / 15, 0}, step{9.0 / 15, 0}, step{10.0 / 15, 0})
+	return [][]step{grid, fine, refit}
+}
+
+// steps spreads n >= 2 shrinks evenly over [from, to].
+func steps(shift, from, to float32, n int) []step {
+	s := make([]step, n)
+	for i := range s {
+		s[i] = step{from + float32((to-from)/float32(n-1))*float32(i), shift}
 	}
-	return [][]step{grid, {{1, 0}}}
+	return s
 }
