@@ -96,7 +96,8 @@ func (r Raw) ReadFloat32(dst []float32, offset int64) error {
 	for len(dst) > 0 {
 		n := min(step, len(dst))
 		b := buf[:n*size]
-		if _, err := r.R.ReadAt(b, r.Offset+offset*int64(size)); err != nil {
+		// At the very end a ReaderAt may give all bytes and io.EOF.
+		if got, err := r.R.ReadAt(b, r.Offset+offset*int64(size)); got < len(b) {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
