@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+	"github.com/llama-pajamas/llama-pajamas/hardware"
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/ort"
@@ -42,7 +43,10 @@ func (b *Backend) open(ctx context.Context, folder *modeldir.Folder, o infer.Ope
 	if err != nil {
 		return nil, err
 	}
-	limit, err := b.contextLimit(folder, o, weights)
+	if o.Threads <= 0 {
+		o.Threads = hardware.DetectCPU(ctx).Threads()
+	}
+	limit, err := b.contextLimit(ctx, folder, o, weights)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +88,7 @@ const defaultContext = 4096
 
 // contextLimit is the longest sequence the session will take, from the
 // model's own limit, the caller's wish and the free memory.
-func (b *Backend) contextLimit(folder *modeldir.Folder, o infer.OpenOptions, weights int64) (int, error) {
+func (b *Backend) contextLimit(ctx context.Context, folder *modeldir.Folder, o infer.OpenOptions, weights int64) (int, error) {
 	own := folder.MaxContext()
 	limit := own
 	if o.Context > 0 {
@@ -101,7 +105,7 @@ func (b *Backend) contextLimit(folder *modeldir.Folder, o infer.OpenOptions, wei
 	}
 	fit := infer.Fit{
 		Weights: weights, CachePerToken: cacheBytesPerToken(folder), Overhead: b.provider.overhead,
-		Free: freeMemory(), Context: limit,
+		Free: freeMemory(ctx), Context: limit,
 	}
 	err := fit.Check()
 	if err == nil {
@@ -113,6 +117,16 @@ func (b *Backend) contextLimit(folder *modeldir.Folder, o infer.OpenOptions, wei
 		return largest, nil
 	}
 	return 0, err
+}
+
+// freeMemory is the memory that can be had without swapping, 0 if the system
+// does not tell.
+func freeMemory(ctx context.Context) int64 {
+	m, err := hardware.DetectMemory(ctx)
+	if err != nil {
+		return 0
+	}
+	return int64(m.Available)
 }
 
 // minContext is the shortest context worth starting with unasked.
