@@ -7,9 +7,11 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/format/gguf"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
+	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
 
-// Token types of tokenizer.ggml.token_type (llama.h, enum llama_token_type).
+// tokenControl is a type in tokenizer.ggml.token_type (llama.h, enum
+// llama_token_type).
 const tokenControl = 3
 
 // endTexts are the control tokens at which llama.cpp ends a generation whatever
@@ -46,6 +48,13 @@ func (c *Checkpoint) addGGUFSupport(k *ggufKeys, cfg *ggufConfig) error {
 			return b, nil
 		}})
 	}
+	build("tokenizer.json", func(v *ggufVocab) ([]byte, error) {
+		t, err := tokenizer.FromGGUF(v.GGUF)
+		if err != nil {
+			return nil, err
+		}
+		return t.JSON()
+	})
 	build("tokenizer_config.json", func(v *ggufVocab) ([]byte, error) { return v.tokenizerConfig(template, cfg.MaxPositions) })
 	build("generation_config.json", func(v *ggufVocab) ([]byte, error) { return v.generationConfig() })
 	return nil
@@ -53,47 +62,41 @@ func (c *Checkpoint) addGGUFSupport(k *ggufKeys, cfg *ggufConfig) error {
 
 // ggufVocab holds the tokenizer.ggml.* keys.
 type ggufVocab struct {
-	model, pre               string
-	tokens                   []string
-	scores                   []float32
-	types                    []int32
-	merges                   []string
-	bos, eos, unk, pad       int   // -1 where there is none
-	ends                     []int // eos, eot, eom
-	addBOS, addEOS, addSpace *bool
+	tokenizer.GGUF
+	ends []int // eos, eot, eom; -1 where there is none
 }
 
 // readVocab reads the keys; arrays may be some megabytes.
 func readVocab(r *gguf.Reader) (*ggufVocab, error) {
 	k := &ggufKeys{r: r}
-	v := &ggufVocab{
-		model: k.text("tokenizer.ggml.model"), pre: k.text("tokenizer.ggml.pre"),
-		bos: k.tokenID("bos"), eos: k.tokenID("eos"), unk: k.tokenID("unknown"), pad: k.tokenID("padding"),
-		ends:   []int{k.tokenID("eos"), k.tokenID("eot"), k.tokenID("eom")},
-		addBOS: k.flag("tokenizer.ggml.add_bos_token"), addEOS: k.flag("tokenizer.ggml.add_eos_token"),
-		addSpace: k.flag("tokenizer.ggml.add_space_prefix"),
-	}
+	v := &ggufVocab{GGUF: tokenizer.GGUF{
+		Model: k.text("tokenizer.ggml.model"), Pre: k.text("tokenizer.ggml.pre"),
+		BOS: k.tokenID("bos"), EOS: k.tokenID("eos"), UNK: k.tokenID("unknown"), PAD: k.tokenID("padding"),
+		AddBOS: k.flag("tokenizer.ggml.add_bos_token"), AddEOS: k.flag("tokenizer.ggml.add_eos_token"),
+		AddSpacePrefix: k.flag("tokenizer.ggml.add_space_prefix"),
+	}}
+	v.ends = []int{v.EOS, k.tokenID("eot"), k.tokenID("eom")}
 	if a, ok := r.Value("tokenizer.ggml.tokens"); ok {
 		tokens, err := a.Strings()
 		k.keep(err)
-		v.tokens = tokens
+		v.Tokens = tokens
 	}
 	if a, ok := r.Value("tokenizer.ggml.merges"); ok {
 		merges, err := a.Strings()
 		k.keep(err)
-		v.merges = merges
+		v.Merges = merges
 	}
 	if a, ok := r.Value("tokenizer.ggml.scores"); ok {
 		scores, err := a.Floats()
 		k.keep(err)
-		v.scores = scores
+		v.Scores = scores
 	}
 	if a, ok := r.Value("tokenizer.ggml.token_type"); ok {
 		types, err := a.Ints()
 		k.keep(err)
-		v.types = make([]int32, len(types))
+		v.Types = make([]int32, len(types))
 		for i, t := range types {
-			v.types[i] = int32(t)
+			v.Types[i] = int32(t)
 		}
 	}
 	if k.err != nil {
@@ -107,17 +110,17 @@ func (v *ggufVocab) check(path string) error {
 	bad := func(key, format string, a ...any) error {
 		return &tensor.FormatError{Path: path, Offset: -1, Field: "key tokenizer.ggml." + key, Err: fmt.Errorf(format, a...)}
 	}
-	n := len(v.tokens)
-	if v.types != nil && len(v.types) != n {
-		return bad("token_type", "has %d entries for %d tokens", len(v.types), n)
+	n := len(v.Tokens)
+	if v.Types != nil && len(v.Types) != n {
+		return bad("token_type", "has %d entries for %d tokens", len(v.Types), n)
 	}
-	if v.scores != nil && len(v.scores) != n {
-		return bad("scores", "has %d entries for %d tokens", len(v.scores), n)
+	if v.Scores != nil && len(v.Scores) != n {
+		return bad("scores", "has %d entries for %d tokens", len(v.Scores), n)
 	}
 	for _, id := range []struct {
 		name string
 		id   int
-	}{{"bos", v.bos}, {"eos", v.eos}, {"unknown", v.unk}, {"padding", v.pad}, {"eot", v.ends[1]}, {"eom", v.ends[2]}} {
+	}{{"bos", v.BOS}, {"eos", v.EOS}, {"unknown", v.UNK}, {"padding", v.PAD}, {"eot", v.ends[1]}, {"eom", v.ends[2]}} {
 		if id.id >= n {
 			return bad(id.name+"_token_id", "is %d, but there are %d tokens", id.id, n)
 		}
@@ -141,7 +144,7 @@ func (v *ggufVocab) text(id int) *string {
 	if id < 0 {
 		return nil
 	}
-	return &v.tokens[id]
+	return &v.Tokens[id]
 }
 
 func (v *ggufVocab) tokenizerConfig(template string, maxLength int) ([]byte, error) {
@@ -157,7 +160,7 @@ func (v *ggufVocab) tokenizerConfig(template string, maxLength int) ([]byte, err
 		Class     string  `json:"tokenizer_class"`
 		UNK       *string `json:"unk_token"`
 	}{
-		AddBOS: v.addBOS, AddEOS: v.addEOS, BOS: v.text(v.bos), EOS: v.text(v.eos), PAD: v.text(v.pad), UNK: v.text(v.unk),
+		AddBOS: v.AddBOS, AddEOS: v.AddEOS, BOS: v.text(v.BOS), EOS: v.text(v.EOS), PAD: v.text(v.PAD), UNK: v.text(v.UNK),
 		Template: template, MaxLength: maxLength, Class: "PreTrainedTokenizerFast",
 	})
 }
@@ -171,8 +174,8 @@ func (v *ggufVocab) endIDs() []int {
 			ids = append(ids, id)
 		}
 	}
-	for id, t := range v.types {
-		if t == tokenControl && slices.Contains(endTexts, v.tokens[id]) && !slices.Contains(ids, id) {
+	for id, t := range v.Types {
+		if t == tokenControl && slices.Contains(endTexts, v.Tokens[id]) && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -184,5 +187,5 @@ func (v *ggufVocab) generationConfig() ([]byte, error) {
 		BOS *int  `json:"bos_token_id,omitempty"`
 		EOS []int `json:"eos_token_id,omitempty"`
 		PAD *int  `json:"pad_token_id,omitempty"`
-	}{idOrNil(v.bos), v.endIDs(), idOrNil(v.pad)})
+	}{idOrNil(v.BOS), v.endIDs(), idOrNil(v.PAD)})
 }
