@@ -1,0 +1,677 @@
+package chattemplate
+
+import (
+	"slices"
+	"sort"
+	"strings"
+)
+
+// lazy makes a generator whose items are computed when first asked for.
+func lazy(items func() ([]Value, error)) Value {
+	var next func() (Value, error)
+	return &iterator{name: "generator", next: func() (Value, error) {
+		if next == nil {
+			list, err := items()
+			if err != nil {
+				return nil, err
+			}
+			next = sliceIter(list)
+		}
+		return next()
+	}}
+}
+
+// attrGetter returns the function that follows a path such as "a.b.0" by
+// subscripts, as filters take it in attribute.
+func (r *run) attrGetter(attribute Value, fallback Value) func(Value) (Value, error) {
+	var path []Value
+	switch a := attribute.(type) {
+	case Str, markup:
+		s, _ := asStr(a)
+		for part := range strings.SplitSeq(s, ".") {
+			if n, ok, err := parseInt(part, 10); ok && err == nil && all(part, isDigit) {
+				path = append(path, Int(n))
+			} else {
+				path = append(path, Str(part))
+			}
+		}
+	case nil, None:
+	default:
+		path = []Value{a}
+	}
+	_, noFallback := orNone(fallback).(None)
+	return func(v Value) (Value, error) {
+		for _, key := range path {
+			var err error
+			if v, err = r.getitem(v, key); err != nil {
+				return nil, err
+			}
+			if _, isUndef := v.(*undefined); isUndef && !noFallback {
+				v = fallback
+			}
+		}
+		return v, nil
+	}
+}
+
+// foldCase lowers text and leaves the rest alone.
+func foldCase(v Value) Value {
+	if s, ok := asStr(v); ok {
+		return Str(lower(s))
+	}
+	return v
+}
+
+// keyed computes the sort key of every item.
+func keyed(items []Value, caseSensitive bool, key func(Value) (Value, error)) ([]Value, error) {
+	keys := make([]Value, len(items))
+	for i, item := range items {
+		k, err := key(item)
+		if err != nil {
+			return nil, err
+		}
+		if !caseSensitive {
+			k = foldCase(k)
+		}
+		keys[i] = k
+	}
+	return keys, nil
+}
+
+// sortByKeys sorts items by their keys, stably, as Python's sorted.
+func (r *run) sortByKeys(items, keys []Value, reverse bool) ([]Value, error) {
+	order := make([]int, len(items))
+	for i := range order {
+		order[i] = i
+	}
+	var failed error
+	sort.SliceStable(order, func(i, j int) bool {
+		if failed != nil {
+			return false
+		}
+		a, b := keys[order[i]], keys[order[j]]
+		if reverse {
+			a, b = b, a
+		}
+		lt, err := r.less(a, b, "<")
+		failed = err
+		return lt
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	if err := r.allocItems(3 * len(items)); err != nil {
+		return nil, err
+	}
+	sorted := make([]Value, len(items))
+	for i, at := range order {
+		sorted[i] = items[at]
+	}
+	return sorted, nil
+}
+
+func filterSort(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("sort", "reverse?", "case_sensitive?", "attribute?")
+	if err != nil {
+		return nil, err
+	}
+	items, err := r.list(x)
+	if err != nil {
+		return nil, err
+	}
+	paths := []Value{orNone(v[2])}
+	if s, ok := asStr(orNone(v[2])); ok {
+		paths = nil
+		for part := range strings.SplitSeq(s, ",") {
+			paths = append(paths, Str(part))
+		}
+	}
+	getters := make([]func(Value) (Value, error), len(paths))
+	for i, p := range paths {
+		getters[i] = r.attrGetter(p, nil)
+	}
+	keys := make([]Value, len(items))
+	for i, item := range items {
+		parts := make([]Value, len(getters))
+		for j, get := range getters {
+			if parts[j], err = get(item); err != nil {
+				return nil, err
+			}
+			if !isTrue(v[1]) {
+				parts[j] = foldCase(parts[j])
+			}
+		}
+		keys[i] = NewList(parts...)
+	}
+	sorted, err := r.sortByKeys(items, keys, isTrue(v[0]))
+	return NewList(sorted...), err
+}
+
+func filterDictSort(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("dictsort", "case_sensitive?", "by?", "reverse?")
+	if err != nil {
+		return nil, err
+	}
+	by := "key"
+	if v[1] != nil {
+		by, _ = asStr(v[1])
+	}
+	if by != "key" && by != "value" {
+		return nil, errf(kindFilterArg, "You can only sort by either \"key\" or \"value\"")
+	}
+	d, ok := x.(*Dict)
+	if !ok {
+		if u, isUndef := x.(*undefined); isUndef {
+			return nil, u.fail()
+		}
+		return nil, errf("AttributeError", "'%s' object has no attribute 'items'", x.typeName())
+	}
+	if err := r.allocItems(4 * d.Len()); err != nil {
+		return nil, err
+	}
+	items := make([]Value, d.Len())
+	for i := range items {
+		items[i] = NewTuple(d.keys[i], d.vals[i])
+	}
+	source := d.keys
+	if by == "value" {
+		source = d.vals
+	}
+	keys, err := keyed(source, isTrue(v[0]), func(v Value) (Value, error) { return v, nil })
+	if err != nil {
+		return nil, err
+	}
+	sorted, err := r.sortByKeys(items, keys, isTrue(v[2]))
+	return NewList(sorted...), err
+}
+
+func filterGroupBy(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("groupby", "attribute", "default?", "case_sensitive?")
+	if err != nil {
+		return nil, err
+	}
+	items, err := r.list(x)
+	if err != nil {
+		return nil, err
+	}
+	get := r.attrGetter(v[0], v[1])
+	keys, err := keyed(items, isTrue(v[2]), get)
+	if err != nil {
+		return nil, err
+	}
+	pairs := make([]Value, len(items))
+	for i := range items {
+		pairs[i] = NewTuple(keys[i], items[i])
+	}
+	sorted, err := r.sortByKeys(pairs, keys, false)
+	if err != nil {
+		return nil, err
+	}
+	groups := NewList()
+	var current *List
+	var currentKey Value
+	for _, p := range sorted {
+		key, item := p.(*Tuple).items[0], p.(*Tuple).items[1]
+		same := false
+		if current != nil {
+			if same, err = r.equal(currentKey, key); err != nil {
+				return nil, err
+			}
+		}
+		if !same {
+			shown, err := get(item)
+			if err != nil {
+				return nil, err
+			}
+			current, currentKey = NewList(), key
+			groups.Append(&Tuple{items: []Value{shown, current}, names: []string{"grouper", "list"}})
+		}
+		current.Append(item)
+	}
+	return groups, nil
+}
+
+func filterUnique(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("unique", "case_sensitive?", "attribute?")
+	if err != nil {
+		return nil, err
+	}
+	get := r.attrGetter(orNone(v[1]), nil)
+	return lazy(func() ([]Value, error) {
+		items, err := r.list(x)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := keyed(items, isTrue(v[0]), get)
+		if err != nil {
+			return nil, err
+		}
+		seen := map[any]bool{}
+		var kept []Value
+		for i, k := range keys {
+			form, err := hashForm(k)
+			if err != nil {
+				return nil, err
+			}
+			if !seen[form] {
+				seen[form] = true
+				kept = append(kept, items[i])
+			}
+		}
+		return kept, r.allocItems(4 * len(items))
+	}), nil
+}
+
+// extremeFilter makes the filters min and max.
+func extremeFilter(name string) filterFunc {
+	op := "<"
+	if name == "max" {
+		op = ">"
+	}
+	return func(r *run, x Value, args *callArgs) (Value, error) {
+		v, err := args.bind(name, "case_sensitive?", "attribute?")
+		if err != nil {
+			return nil, err
+		}
+		items, err := r.list(x)
+		if err != nil {
+			return nil, err
+		}
+		if len(items) == 0 {
+			return undefinedHint("No aggregated item, sequence was empty."), nil
+		}
+		keys, err := keyed(items, isTrue(v[0]), r.attrGetter(orNone(v[1]), nil))
+		if err != nil {
+			return nil, err
+		}
+		best := 0
+		for i := 1; i < len(items); i++ {
+			better, err := r.compareOp(keys[i], keys[best], op)
+			if err != nil {
+				return nil, err
+			}
+			if better {
+				best = i
+			}
+		}
+		return items[best], nil
+	}
+}
+
+func filterSum(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("sum", "attribute?", "start?")
+	if err != nil {
+		return nil, err
+	}
+	total := v[1]
+	if total == nil {
+		total = Int(0)
+	}
+	if _, ok := asStr(total); ok {
+		return nil, typeErr("sum() can't sum strings [use ''.join(seq) instead]")
+	}
+	get := r.attrGetter(orNone(v[0]), nil)
+	next, err := r.iterate(x)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		item, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if item == nil {
+			return total, nil
+		}
+		if item, err = get(item); err != nil {
+			return nil, err
+		}
+		if err := r.step(1); err != nil {
+			return nil, err
+		}
+		if total, err = r.binary("+", total, item); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func filterFirst(r *run, x Value, args *callArgs) (Value, error) {
+	if _, err := args.bind("first"); err != nil {
+		return nil, err
+	}
+	next, err := r.iterate(x)
+	if err != nil {
+		return nil, err
+	}
+	v, err := next()
+	if v == nil && err == nil {
+		return undefinedHint("No first item, sequence was empty."), nil
+	}
+	return v, err
+}
+
+// reversed is Python's reversed(v); ok is false where v has no order.
+func (r *run) reversed(v Value) (next func() (Value, error), ok bool, err error) {
+	switch v := v.(type) {
+	case *List, *Tuple:
+		items, _ := itemsOf(v)
+		n := len(items)
+		return counted(int64(n), func(i int64) Value { return items[n-1-int(i)] }), true, nil
+	case *Dict:
+		n := v.Len()
+		return counted(int64(n), func(i int64) Value { return v.keys[n-1-int(i)] }), true, nil
+	case *dictView:
+		n := v.d.Len()
+		return counted(int64(n), func(i int64) Value { return v.at(n - 1 - int(i)) }), true, nil
+	case *rangeValue:
+		return counted(v.n, func(i int64) Value { return v.at(v.n - 1 - i) }), true, nil
+	case Str, markup:
+		s, _ := asStr(v)
+		_, isMarkup := v.(markup)
+		if err := r.alloc(len(s)); err != nil {
+			return nil, false, err
+		}
+		return runeIter(reverseStr(s), isMarkup), true, nil
+	case *undefined:
+		return sliceIter(nil), true, nil
+	}
+	return nil, false, nil
+}
+
+func filterLast(r *run, x Value, args *callArgs) (Value, error) {
+	if _, err := args.bind("last"); err != nil {
+		return nil, err
+	}
+	next, ok, err := r.reversed(x)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, typeErr("'%s' object is not reversible", x.typeName())
+	}
+	v, err := next()
+	if v == nil && err == nil {
+		return undefinedHint("No last item, sequence was empty."), nil
+	}
+	return v, err
+}
+
+func filterReverse(r *run, x Value, args *callArgs) (Value, error) {
+	if _, err := args.bind("reverse"); err != nil {
+		return nil, err
+	}
+	if s, ok := asStr(x); ok {
+		_, isMarkup := x.(markup)
+		return strLike(reverseStr(s), isMarkup), r.alloc(len(s))
+	}
+	next, ok, err := r.reversed(x)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		return &iterator{name: x.typeName() + "_reverseiterator", next: next}, nil
+	}
+	if next, err = r.iterate(x); err != nil {
+		return nil, errf(kindFilterArg, "argument must be iterable")
+	}
+	items, err := r.collect(next)
+	slices.Reverse(items)
+	return NewList(items...), err
+}
+
+func filterList(r *run, x Value, args *callArgs) (Value, error) {
+	if _, err := args.bind("list"); err != nil {
+		return nil, err
+	}
+	items, err := r.list(x)
+	return NewList(items...), err
+}
+
+func filterItems(r *run, x Value, args *callArgs) (Value, error) {
+	if _, err := args.bind("items"); err != nil {
+		return nil, err
+	}
+	return lazy(func() ([]Value, error) {
+		switch d := x.(type) {
+		case *undefined:
+			return nil, nil
+		case *Dict:
+			return r.list(&dictView{d, 'i'})
+		}
+		return nil, typeErr("Can only get item pairs from a mapping.")
+	}), nil
+}
+
+func filterJoin(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("join", "d?", "attribute?")
+	if err != nil {
+		return nil, err
+	}
+	sep := ""
+	if v[0] != nil {
+		if sep, err = r.str(v[0]); err != nil {
+			return nil, err
+		}
+	}
+	get := r.attrGetter(orNone(v[1]), nil)
+	next, err := r.iterate(x)
+	if err != nil {
+		return nil, err
+	}
+	var parts []string
+	for {
+		item, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if item == nil {
+			return r.join(parts, sep)
+		}
+		if item, err = get(item); err != nil {
+			return nil, err
+		}
+		text, err := r.str(item)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.allocItems(1); err != nil {
+			return nil, err
+		}
+		if err := r.step(1); err != nil {
+			return nil, err
+		}
+		parts = append(parts, text)
+	}
+}
+
+func filterBatch(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("batch", "linecount", "fill_with?")
+	if err != nil {
+		return nil, err
+	}
+	return lazy(func() ([]Value, error) {
+		n, ok := asIndex(v[0])
+		if !ok {
+			return nil, typeErr("'%s' object cannot be interpreted as an integer", v[0].typeName())
+		}
+		items, err := r.list(x)
+		if err != nil {
+			return nil, err
+		}
+		var rows []Value
+		row := NewList()
+		for _, item := range items {
+			if int64(row.Len()) == n {
+				rows = append(rows, row)
+				row = NewList()
+			}
+			row.Append(item)
+		}
+		if row.Len() == 0 {
+			return rows, nil
+		}
+		if _, isNone := orNone(v[1]).(None); !isNone {
+			if missing := n - int64(row.Len()); missing > 0 {
+				if missing > maxRange {
+					return nil, r.limit("items of filling in batch", maxRange)
+				}
+				if err := r.allocItems(int(missing)); err != nil {
+					return nil, err
+				}
+				for range missing {
+					row.Append(v[1])
+				}
+			}
+		}
+		return append(rows, row), r.allocItems(2 * len(items))
+	}), nil
+}
+
+func filterSlice(r *run, x Value, args *callArgs) (Value, error) {
+	v, err := args.bind("slice", "slices", "fill_with?")
+	if err != nil {
+		return nil, err
+	}
+	return lazy(func() ([]Value, error) {
+		items, err := r.list(x)
+		if err != nil {
+			return nil, err
+		}
+		n, ok := asIndex(v[0])
+		switch {
+		case !ok:
+			return nil, typeErr("'%s' object cannot be interpreted as an integer", v[0].typeName())
+		case n == 0:
+			return nil, zeroDivision("integer division or modulo by zero")
+		case n < 0:
+			return nil, nil
+		case n > maxRange:
+			return nil, r.limit("slices", maxRange)
+		}
+		if err := r.allocItems(4*int(n) + len(items)); err != nil {
+			return nil, err
+		}
+		each, longer := int64(len(items))/n, int64(len(items))%n
+		_, noFill := orNone(v[1]).(None)
+		var columns []Value
+		at := int64(0)
+		for i := range n {
+			size := each
+			if i < longer {
+				size++
+			}
+			column := NewList(slices.Clone(items[at : at+size])...)
+			if !noFill && i >= longer {
+				column.Append(v[1])
+			}
+			columns = append(columns, column)
+			at += size
+		}
+		return columns, nil
+	}), nil
+}
+
+// filterMap applies a filter to every item, or takes an attribute of it.
+func filterMap(r *run, x Value, args *callArgs) (Value, error) {
+	var apply func(Value) (Value, error)
+	prepare := func() error {
+		kw := args.keywords()
+		if attribute, ok := kw.take("attribute"); ok && len(args.pos) == 0 {
+			fallback, _ := kw.take("default")
+			if left := kw.left(); len(left) > 0 {
+				return errf(kindFilterArg, "Unexpected keyword argument %s", quotePy(left[0]))
+			}
+			apply = r.attrGetter(attribute, fallback)
+			return nil
+		}
+		if len(args.pos) == 0 {
+			return errf(kindFilterArg, "map requires a filter argument")
+		}
+		name, _ := asStr(args.pos[0])
+		filter := lookupFilter(name)
+		rest := &callArgs{pos: args.pos[1:], kwNames: args.kwNames, kwVals: args.kwVals}
+		apply = func(v Value) (Value, error) {
+			if filter == nil {
+				return nil, errf(kindRuntime, "No filter named %s.", reprOrType(args.pos[0]))
+			}
+			return filter(r, v, rest)
+		}
+		return nil
+	}
+	return r.generate(x, prepare, func(v Value) (Value, bool, error) {
+		mapped, err := apply(v)
+		return mapped, true, err
+	}), nil
+}
+
+// generate is a generator over the items of x that yields what step makes of
+// them, where keep is true. prepare runs before the first item; an x that is
+// false is not even looked into.
+func (r *run) generate(x Value, prepare func() error, step func(Value) (v Value, keep bool, err error)) Value {
+	var next func() (Value, error)
+	return &iterator{name: "generator", next: func() (Value, error) {
+		if next == nil {
+			if !truth(x) {
+				return nil, nil
+			}
+			if err := prepare(); err != nil {
+				return nil, err
+			}
+			var err error
+			if next, err = r.iterate(x); err != nil {
+				return nil, err
+			}
+		}
+		for {
+			item, err := next()
+			if err != nil || item == nil {
+				return nil, err
+			}
+			if err := r.step(1); err != nil {
+				return nil, err
+			}
+			v, keep, err := step(item)
+			if err != nil || keep {
+				return v, err
+			}
+		}
+	}}
+}
+
+// selectFilter makes select, reject, selectattr and rejectattr.
+func selectFilter(reject, byAttr bool) filterFunc {
+	return func(r *run, x Value, args *callArgs) (Value, error) {
+		get := func(v Value) (Value, error) { return v, nil }
+		test := func(v Value) (bool, error) { return truth(v), nil }
+		prepare := func() error {
+			pos := args.pos
+			if byAttr {
+				if len(pos) == 0 {
+					return errf(kindFilterArg, "Missing parameter for attribute name")
+				}
+				get = r.attrGetter(pos[0], nil)
+				pos = pos[1:]
+			}
+			if len(pos) > 0 {
+				name, _ := asStr(pos[0])
+				f := lookupTest(name)
+				rest := &callArgs{pos: pos[1:], kwNames: args.kwNames, kwVals: args.kwVals}
+				test = func(v Value) (bool, error) {
+					if f == nil {
+						return false, errf(kindRuntime, "No test named %s.", reprOrType(pos[0]))
+					}
+					return f(r, v, rest)
+				}
+			}
+			return nil
+		}
+		return r.generate(x, prepare, func(item Value) (Value, bool, error) {
+			v, err := get(item)
+			if err != nil {
+				return nil, false, err
+			}
+			ok, err := test(v)
+			return item, ok != reject, err
+		}), nil
+	}
+}
