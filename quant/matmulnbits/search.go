@@ -14,7 +14,8 @@ import "github.com/llama-pajamas/llama-pajamas/quant"
 // Candidates are (width, zero point) pairs: the integers of a candidate are
 // round(x / width), clamped, and its scale is refitted as above. They come in
 // stages, each around the best of the one before. Weights that a block can hold
-// exactly, such as those of a dequantized Q4_0 block, are stored exactly.
+// exactly, such as those of a dequantized Q4_0 block, are stored exactly with
+// float16 scales.
 
 // searchBlocks quantizes the loaded blocks, n of them.
 func (p *packer) searchBlocks(l *lanes, n int) error {
@@ -85,7 +86,10 @@ func stages(s quant.Scheme) [][]step {
 		grid := append(steps(0, 0.93, 0.99, 7), step{1, 0}, step{127.0 / 128, 0})
 		return [][]step{grid, refit}
 	case s.Bits == 2:
-		grid := append(steps(0, 0.9, 1.8, 7), steps(1, 1.1, 1.8, 6)...)
+		grid := steps(0, 0.9, 1.8, 7)
+		if !s.Symmetric {
+			grid = append(grid, steps(1, 1.1, 1.8, 6)...)
+		}
 		return [][]step{grid, fine, refit}
 	case s.Symmetric:
 		return [][]step{steps(0, 0.7, 1.24, 10), fine, refit}
@@ -101,7 +105,7 @@ func stages(s quant.Scheme) [][]step {
 func steps(shift, from, to float32, n int) []step {
 	s := make([]step, n)
 	for i := range s {
-		s[i] = step{from + float32((to-from)/float32(n-1))*float32(i), shift}
+		s[i] = step{from + float32((to-from)*float32(i))/float32(n-1), shift}
 	}
 	return s
 }
