@@ -36,13 +36,17 @@ func LlamaCpp(t testing.TB) string {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatalf("make a folder for llama.cpp: %v", err)
 	}
-	// The files name each other without the version, but two carry it.
-	for _, f := range files {
-		plain := filepath.Join(dir, strings.Replace(f.Name(), "."+llamaCppVersion, "", 1))
-		err := os.Symlink(filepath.Join(from, f.Name()), plain)
+	// Two files carry the version in their names, and each is looked for by
+	// either name.
+	link := func(file, name string) {
+		err := os.Symlink(filepath.Join(from, file), filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrExist) {
-			t.Fatalf("link %s: %v", f.Name(), err)
+			t.Fatalf("link %s: %v", file, err)
 		}
+	}
+	for _, f := range files {
+		link(f.Name(), f.Name())
+		link(f.Name(), strings.Replace(f.Name(), "."+llamaCppVersion, "", 1))
 	}
 	return dir
 }

@@ -32,7 +32,7 @@ func TestMLX(t *testing.T) {
 			got := load(t, v, nil).Forward(tokens)
 			want, rest := rows(t, out, len(tokens), len(got[0]))
 			out = rest
-			compare(t, got, want, tolerance)
+			compare(t, got, want)
 		})
 	}
 	if len(out) != 0 {
@@ -40,12 +40,9 @@ func TestMLX(t *testing.T) {
 	}
 }
 
-// tolerance is the house rule for logits: max|Δ| ≤ 2e-4 + 1e-5·max|logit|.
-func tolerance(top float64) float64 { return 2e-4 + 1e-5*top }
-
-// compare wants |got-want| within limit(max|want|) at every logit, and the
-// same top token unless the two best lie within 1e-3.
-func compare(t *testing.T, got, want [][]float32, limit func(top float64) float64) {
+// compare applies the house rule for logits: max|Δ| ≤ 2e-4 + 1e-5·max|logit|,
+// and the same top token unless the two best lie within 1e-3.
+func compare(t *testing.T, got, want [][]float32) {
 	t.Helper()
 	var worst, top float64
 	for i := range got {
@@ -59,8 +56,8 @@ func compare(t *testing.T, got, want [][]float32, limit func(top float64) float6
 		}
 	}
 	t.Logf("max|Δ| %.2g, max|logit| %.3g", worst, top)
-	if !(worst <= limit(top)) || top < 1 {
-		t.Errorf("max|Δ| is %g at max|logit| %g, want at most %g", worst, top, limit(top))
+	if limit := 2e-4 + 1e-5*top; !(worst <= limit) || top < 1 {
+		t.Errorf("max|Δ| is %g at max|logit| %g, want at most %g", worst, top, limit)
 	}
 }
 
