@@ -22,25 +22,14 @@ import (
 
 // protector marks spellings of special tokens.
 type protector struct {
-	specials []string
-	mark     string // "" while nothing is marked
+	specials []string // texts of the tokenizer's special tokens
+	mark     string   // "" while nothing is marked
 	replacer *strings.Replacer
 }
 
 // marks are tried in turn; noncharacters and private-use characters that a
 // conversation is unlikely to hold.
 var marks = []string{"\uE7F3", "\uE7F4", "\uE7F5", "\U000FFFF0", "\U000FFFF1", "\U0010FFF0", "\U0010FFF1"}
-
-// newProtector takes the texts of the tokenizer's special tokens.
-func newProtector(tok *tokenizer.Tokenizer) *protector {
-	p := &protector{}
-	for _, t := range tok.SpecialTokens() {
-		if t.Content != "" {
-			p.specials = append(p.specials, t.Content)
-		}
-	}
-	return p
-}
 
 // protect returns the values with all spellings marked, the same values where
 // there are none. others are texts the mark must not occur in either.
