@@ -95,13 +95,32 @@ type checker struct {
 	count    int // of problems, with those beyond maxProblems
 }
 
-// maxProblems bounds the list; a broken file could have one per byte.
-const maxProblems = 1000
+// Bounds on what a broken file can make of itself: one problem per byte, names
+// of megabytes in every one, and ranks that double with each Gather.
+const (
+	maxProblems = 1000
+	maxText     = 2000 // bytes of one problem's text
+	maxRank     = 32   // of any tensor; ONNX Runtime and its peers stop well below
+)
 
 func (k *checker) add(node, tensor, format string, args ...any) {
-	if k.count++; k.count <= maxProblems {
-		k.problems = append(k.problems, Problem{node, tensor, fmt.Sprintf(format, args...)})
+	if k.count++; k.count > maxProblems {
+		return
 	}
+	text := fmt.Sprintf(format, args...)
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + " ..."
+	}
+	k.problems = append(k.problems, Problem{node, tensor, text})
+}
+
+// bound drops a shape of too high a rank, with a problem.
+func (k *checker) bound(node, name string, in info) info {
+	if len(in.shape) > maxRank {
+		k.add(node, name, "rank %d is more than %d", len(in.shape), maxRank)
+		in.shape, in.vals = nil, nil
+	}
+	return in
 }
 
 func analyse(m *Model, o CheckOptions) (*scope, []Problem) {
@@ -201,7 +220,7 @@ func (k *checker) inputs(g *Graph, s *scope) {
 		if s.outer == nil && v.Elem == Undefined {
 			k.add("", v.Name, "is a graph input without an element type")
 		}
-		s.vals[v.Name] = info{elem: v.Elem, shape: v.Shape}
+		s.vals[v.Name] = k.bound("", v.Name, info{elem: v.Elem, shape: v.Shape})
 	}
 	seen := map[string]bool{}
 	for _, t := range g.Initializers {
@@ -214,11 +233,11 @@ func (k *checker) inputs(g *Graph, s *scope) {
 			k.add("", t.Name, "two initializers have this name")
 		}
 		seen[t.Name] = true
-		in := constInfo(t)
+		in := k.bound("", t.Name, constInfo(t))
 		if v, ok := s.vals[t.Name]; ok {
 			// An input with a default value: the caller may override it.
 			in.vals = nil
-			if v.elem != Undefined && v.elem != in.elem || v.shape.Known() && !agrees(v.shape, in.shape) {
+			if v.elem != Undefined && v.elem != in.elem || v.shape.Known() && in.shape.Known() && !agrees(v.shape, in.shape) {
 				k.add("", t.Name, "is an input of type %v %v with a default of type %v %v", v.elem, v.shape, in.elem, in.shape)
 			}
 		}
@@ -297,7 +316,7 @@ func (k *checker) node(n *Node, s *scope, declared map[string]Value) {
 		if _, ok := s.vals[name]; ok {
 			k.add(label, name, "is defined twice")
 		}
-		s.vals[name] = k.settle(label, name, c.out[i], declared)
+		s.vals[name] = k.bound(label, name, k.settle(label, name, k.bound(label, name, c.out[i]), declared))
 	}
 }
 

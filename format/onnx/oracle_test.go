@@ -96,6 +96,7 @@ func TestOracleValid(t *testing.T) {
 		models[fmt.Sprint(i)] = c.model()
 	}
 	models["decoder"] = decoderLayer(t)
+	models["standard decoder"] = standardLayer(t)
 	verdicts := judge(t, models)
 	for key, m := range models {
 		v, name := verdicts[key], key
@@ -243,6 +244,64 @@ func decoderLayer(t *testing.T) *onnx.Model {
 	g.Output("present.0.key", onnx.F32, dims(1, 2, "total", 16)...)
 	g.Output("present.0.value", onnx.F32, dims(1, 2, "total", 16)...)
 	m := onnx.NewModel(g, onnx.Opset{Version: 21}, onnx.Opset{Domain: ms, Version: 1})
+	if err := onnx.Check(m, onnx.CheckOptions{Complete: true}); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// standardLayer is attention with rotary embedding, grouped heads and a
+// growing cache in plain operators, shapes computed inside the graph.
+func standardLayer(t *testing.T) *onnx.Model {
+	t.Helper()
+	g := onnx.NewGraph("standard")
+	in(g, "x", onnx.F32, "batch", "seq", 64)
+	in(g, "past", onnx.F32, "batch", 2, "p", 16)
+	zeros(g, "norm", onnx.F32, 64)
+	zeros(g, "wq", onnx.F32, 64, 64)
+	zeros(g, "wk", onnx.F32, 64, 32)
+	zeros(g, "cos", onnx.F32, 64, 16)
+	last := ints(g, "last", -1)
+	node := func(op, out string, inputs []string, attrs ...onnx.Attr) string {
+		g.Node("", op, "/"+out, inputs, list(out), attrs...)
+		return out
+	}
+	sq := node("Pow", "sq", list("x", scalar[float32](g, "two", 2)))
+	mean := node("ReduceMean", "mean", list(sq, last))
+	rms := node("Sqrt", "rms", list(node("Add", "eps", list(mean, scalar[float32](g, "epsilon", 1e-5)))))
+	h := node("Mul", "h", list(node("Div", "n", list("x", rms)), "norm"))
+	// [batch, seq, heads, 16] by an extent taken from the input itself.
+	dims := node("Shape", "xdims", list("x"), onnx.Int("end", 2))
+	qTo := node("Concat", "q_to", list(dims, ints(g, "q_heads", 4, 16)), onnx.Int("axis", 0))
+	q := node("Reshape", "q4", list(node("MatMul", "q", list(h, "wq")), qTo))
+	q = node("Transpose", "qh", list(q), onnx.Ints("perm", 0, 2, 1, 3))
+	k := node("Reshape", "k4", list(node("MatMul", "k", list(h, "wk")), ints(g, "k_to", 0, -1, 2, 16)))
+	k = node("Transpose", "kh", list(k), onnx.Ints("perm", 0, 2, 1, 3))
+	half := func(out, x string, from, to int64) string {
+		return node("Slice", out, list(x, ints(g, out+".from", from), ints(g, out+".to", to), last))
+	}
+	turned := node("Concat", "turned", list(node("Neg", "q2", list(half("qb", q, 8, 16))), half("qa", q, 0, 8)), onnx.Int("axis", -1))
+	n := node("Gather", "n_seq", list(dims, scalar[int64](g, "one", 1)))
+	pos := node("Range", "pos", list(scalar[int64](g, "zero", 0), n, "one"))
+	cos := node("Gather", "cos_rows", list("cos", pos))
+	q = node("Add", "q_rot", list(node("Mul", "q_cos", list(q, cos)), node("Mul", "q_sin", list(turned, cos))))
+	present := node("Concat", "present", list("past", k), onnx.Int("axis", 2))
+	// Each key head serves two query heads.
+	spread := node("Expand", "spread", list(node("Unsqueeze", "k5", list(present, ints(g, "two_axis", 2))), ints(g, "groups", 1, 1, 2, 1, 1)))
+	keys := node("Reshape", "keys", list(spread, ints(g, "keys_to", 0, 4, -1, 16)))
+	scores := node("MatMul", "scores", list(q, node("Transpose", "kt", list(keys), onnx.Ints("perm", 0, 1, 3, 2))))
+	node("Softmax", "y", list(scores), onnx.Int("axis", -1))
+	m := onnx.NewModel(g, onnx.Opset{Version: 21})
+	values := onnx.Infer(m)
+	for name, want := range map[string]string{
+		"q4": "[batch, seq, 4, 16]", "k4": "[batch, seq, 2, 16]", "turned": "[batch, 4, seq, 16]",
+		"cos_rows": "[seq, 16]", "present": "[batch, 2, ?, 16]", "keys": "[batch, 4, ?, 16]", "y": "[batch, 4, seq, ?]",
+	} {
+		if got := values[name].Shape.String(); got != want {
+			t.Errorf("standard decoder: %s has shape %s, want %s", name, got, want)
+		}
+	}
+	g.Outputs = []onnx.Value{values["y"], values["present"]}
 	if err := onnx.Check(m, onnx.CheckOptions{Complete: true}); err != nil {
 		t.Fatal(err)
 	}
