@@ -1,14 +1,14 @@
 package tinymodel
 
 import (
-	"encoding/binary"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 
+	"github.com/llama-pajamas/llama-pajamas/format/safetensors"
 	"github.com/llama-pajamas/llama-pajamas/samples"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
@@ -73,11 +73,14 @@ func (v Variant) tokenizer(files map[string][]byte) error {
 	return nil
 }
 
-// shards deals the tensors, in checkpoint order, to Shards files.
+// shards deals the tensors, in checkpoint order and by number, to v.Shards
+// files. [safetensors.ShardedWriter] would deal by size, and such small ones
+// to a single file.
 func (v Variant) shards(ws []weight, files map[string][]byte) error {
 	if v.Shards < 2 {
-		files["model.safetensors"] = v.safetensors(ws)
-		return nil
+		b, err := v.safetensors(ws)
+		files["model.safetensors"] = b
+		return err
 	}
 	weightMap := map[string]string{}
 	total := 0
@@ -88,37 +91,48 @@ func (v Variant) shards(ws []weight, files map[string][]byte) error {
 			weightMap[w.name] = name
 			total += len(w.values) * v.DType.Size()
 		}
-		files[name] = v.safetensors(part)
+		b, err := v.safetensors(part)
+		if err != nil {
+			return err
+		}
+		files[name] = b
 	}
 	index := map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}
 	b, err := json.MarshalIndent(index, "", "  ")
-	files["model.safetensors.index.json"] = b
+	files[safetensors.IndexName] = b
 	return err
 }
 
-// safetensors is one file: header length, JSON header, data.
-func (v Variant) safetensors(ws []weight) []byte {
-	header := map[string]any{"__metadata__": map[string]string{"format": "pt"}}
-	var data []byte
-	for _, w := range ws {
-		at := len(data)
-		data = append(data, make([]byte, len(w.values)*v.DType.Size())...)
-		switch v.DType {
-		case tensor.F16:
-			tensor.EncodeF16(data[at:], w.values)
-		case tensor.BF16:
-			tensor.EncodeBF16(data[at:], w.values)
-		default:
-			tensor.EncodeF32(data[at:], w.values)
+// safetensors is one file.
+func (v Variant) safetensors(ws []weight) ([]byte, error) {
+	var file bytes.Buffer
+	w := safetensors.NewWriter(&file, map[string]string{"format": "pt"})
+	for _, t := range ws {
+		w.Declare(safetensors.Decl{Name: t.name, Type: v.DType.String(), Shape: t.shape})
+	}
+	if err := w.WriteHeader(); err != nil {
+		return nil, err
+	}
+	for _, t := range ws {
+		if err := w.WriteTensor(t.name, bytes.NewReader(v.encode(t.values))); err != nil {
+			return nil, err
 		}
-		header[w.name] = map[string]any{"dtype": v.DType.String(), "shape": w.shape, "data_offsets": []int{at, len(data)}}
 	}
-	h, err := json.Marshal(maps.Clone(header))
-	if err != nil {
-		panic(err) // strings and numbers only
+	if err := w.Close(); err != nil {
+		return nil, err
 	}
-	for len(h)%8 != 0 {
-		h = append(h, ' ')
+	return file.Bytes(), nil
+}
+
+func (v Variant) encode(x []float32) []byte {
+	b := make([]byte, len(x)*v.DType.Size())
+	switch v.DType {
+	case tensor.F16:
+		tensor.EncodeF16(b, x)
+	case tensor.BF16:
+		tensor.EncodeBF16(b, x)
+	default:
+		tensor.EncodeF32(b, x)
 	}
-	return append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(h))), h...), data...)
+	return b
 }
