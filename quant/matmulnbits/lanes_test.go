@@ -134,7 +134,9 @@ func FuzzQuantizeRows(f *testing.F) {
 		for i, v := range w {
 			worst = max(worst, math.Abs(float64(v)-float64(back[i])))
 		}
-		if !(math.Abs(worst-st.MaxError) <= 1e-5*math.Abs(worst)+1e-37) {
+		// With scales whose reciprocal overflows, rounding as ONNX Runtime does
+		// gives zeros the code 0, in the padding too, which is then measured.
+		if !(math.Abs(worst-st.MaxError) <= 1e-5*math.Abs(worst)+255*0x1p-128) {
 			t.Errorf("largest error %v, reported %v", worst, st.MaxError)
 		}
 	})

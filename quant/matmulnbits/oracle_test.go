@@ -192,3 +192,113 @@ func hardRows(rows, k, block int, half bool) []float32 {
 	}
 	return w
 }
+
+// runScript makes one-node models of the bytes of each case, runs them in
+// ONNX Runtime and writes, as float32: the product of x with MatMulNBits, then,
+// where K is a multiple of the block, all rows through GatherBlockQuantized.
+// accuracy_level 0 keeps the activations in float32.
+const runScript = `
+import json, sys
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+import onnxruntime as ort
+
+def run(node, inits, feeds):
+    values = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for k, v in feeds.items()]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    g = helper.make_graph([node], "g", values, [out], [numpy_helper.from_array(v, k) for k, v in inits.items()])
+    m = helper.make_model(g, ir_version=10, opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)])
+    o = ort.SessionOptions(); o.log_severity_level = 3; o.intra_op_num_threads = 1
+    return ort.InferenceSession(m.SerializeToString(), o, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+
+head, _, body = sys.stdin.buffer.read().partition(b"\n")
+at = 0
+def take(n):
+    global at
+    at += n
+    return body[at-n:at]
+for c in json.loads(head):
+    n, k, bits, block = c["Rows"], c["K"], c["Bits"], c["Block"]
+    nb = (k + block - 1) // block
+    init = {"b": np.frombuffer(take(n*nb*block*bits//8), np.uint8).reshape(n, nb, -1)}
+    init["s"] = np.frombuffer(take(n*nb*(2 if c["Half"] else 4)), np.float16 if c["Half"] else np.float32).reshape(n, nb).astype(np.float32)
+    if not c["Symmetric"]:
+        init["z"] = np.frombuffer(take(n*((nb*bits + 7)//8)), np.uint8).reshape(n, -1)
+    x = np.frombuffer(take(4*3*k), np.float32).reshape(3, k)
+    node = helper.make_node("MatMulNBits", ["x"] + list(init), ["y"], domain="com.microsoft", K=k, N=n, bits=bits, block_size=block, accuracy_level=0)
+    sys.stdout.buffer.write(run(node, init, {"x": x}).astype("<f4").tobytes())
+    if k % block == 0:
+        init["b"] = init["b"].reshape(n, -1)
+        names = list(init)
+        node = helper.make_node("GatherBlockQuantized", ["b", "i"] + names[1:], ["y"], domain="com.microsoft", bits=bits, block_size=block, gather_axis=0, quantize_axis=1)
+        sys.stdout.buffer.write(run(node, init, {"i": np.arange(n, dtype=np.int64)}).astype("<f4").tobytes())
+`
+
+// TestONNXRuntimeReadsOurBytes: MatMulNBits and GatherBlockQuantized see the
+// weights that [matmulnbits.DequantizeRows] sees.
+func TestONNXRuntimeReadsOurBytes(t *testing.T) {
+	var cases []rtnCase
+	var body bytes.Buffer
+	var weights, inputs [][]float32
+	for _, bits := range []int{2, 4, 8} {
+		for _, block := range []int{16, 32, 128} {
+			for _, k := range []int{3 * block, 2*block + 8} {
+				for _, sym := range []bool{true, false} {
+					c := rtnCase{Rows: 24, K: k, Bits: bits, Block: block, Symmetric: sym, Half: bits != 8}
+					o := matmulnbits.Options{Bits: bits, Block: block, Symmetric: sym, ScaleType: tensor.F32}
+					if c.Half {
+						o.ScaleType = tensor.F16
+					}
+					c.Name = fmt.Sprintf("%v, K %d", o.Scheme(), k)
+					r, _ := quantize(t, gaussian(c.Rows*k, uint64(k*bits)), c.Rows, k, o)
+					x := gaussian(3*k, uint64(block))
+					body.Write(r.Data)
+					body.Write(r.Scales)
+					if !sym {
+						body.Write(r.Zeros)
+					}
+					if err := binary.Write(&body, binary.LittleEndian, x); err != nil {
+						t.Fatal(err)
+					}
+					cases, weights, inputs = append(cases, c), append(weights, dequantize(t, r, c.Rows, k, o)), append(inputs, x)
+				}
+			}
+		}
+	}
+	head, err := json.Marshal(cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := oracle.Run(t, runScript, append(append(head, '\n'), body.Bytes()...))
+	floats := make([]float32, len(answer)/4)
+	if err := tensor.Decode(floats, answer, tensor.F32); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range cases {
+		w, x := weights[i], inputs[i]
+		for m := range 3 {
+			for n := range c.Rows {
+				var want, size float64
+				for k := range c.K {
+					p := float64(x[m*c.K+k]) * float64(w[n*c.K+k])
+					want, size = want+p, size+math.Abs(p)
+				}
+				if got := float64(floats[m*c.Rows+n]); math.Abs(got-want) > 1e-6*size {
+					t.Fatalf("%s: MatMulNBits gives %v for row %d, want %v", c.Name, got, n, want)
+				}
+			}
+		}
+		floats = floats[3*c.Rows:]
+		if c.K%c.Block != 0 {
+			continue
+		}
+		if j := firstFloatDifference(w, floats); j >= 0 {
+			t.Errorf("%s: GatherBlockQuantized gives %v for weight %d, want %v", c.Name, floats[j], j, w[j])
+		}
+		floats = floats[len(w):]
+	}
+	if len(floats) != 0 {
+		t.Errorf("the oracle wrote %d values more than expected", len(floats))
+	}
+}
