@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/llama-pajamas/llama-pajamas/samples"
+	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
 
 // TestGreedy wants the ids of samples/stories260K/expected_greedy.json, made
@@ -24,6 +27,7 @@ func TestGreedy(t *testing.T) {
 	var want struct {
 		PromptIDs []int32 `json:"prompt_ids"`
 		GreedyIDs []int32 `json:"greedy_ids"` // the prompt included
+		Text      string  `json:"text"`
 	}
 	if err := json.Unmarshal(b, &want); err != nil {
 		t.Fatal(err)
@@ -37,6 +41,9 @@ func TestGreedy(t *testing.T) {
 	}
 	if len(got) < 256 || !slices.Equal(got, want.GreedyIDs) {
 		t.Fatalf("greedy ids differ:\n got %v\nwant %v", got, want.GreedyIDs)
+	}
+	if text := storiesTokenizer(t).Decode(got, true); text != want.Text {
+		t.Errorf("greedy text is\n%s\nwant\n%s", text, want.Text)
 	}
 }
 
@@ -69,6 +76,39 @@ func TestPerplexity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSampleIDs wants the ids that TestPerplexity scores to be those of the
+// text, so that the figures hold from text to perplexity. The text is
+// tinystories_sample.txt of stanford-cs336/assignment1-basics (CDLA-Sharing-1.0).
+func TestSampleIDs(t *testing.T) {
+	text, err := os.ReadFile("testdata/tinystories_sample.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok := storiesTokenizer(t)
+	var got [][]int32
+	for story := range strings.SplitSeq(string(text), "<|endoftext|>") {
+		if story = strings.TrimSpace(story); story != "" {
+			got = append(got, tok.Encode(story, tokenizer.EncodeOptions{AddSpecial: true}))
+		}
+	}
+	if diff := cmp.Diff(readIDs(t, "testdata/tinystories_ids.txt"), got); diff != "" {
+		t.Errorf("ids (-fixture +tokenizer):\n%s", diff)
+	}
+}
+
+func storiesTokenizer(t testing.TB) *tokenizer.Tokenizer {
+	t.Helper()
+	b, err := fs.ReadFile(samples.Stories260K(), "tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
 }
 
 func readIDs(t testing.TB, file string) [][]int32 {
