@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -13,34 +14,68 @@ import (
 const maxProblems = 8
 
 // Check makes sure that every wanted weight is there, with the wanted shape and
-// an element type that converts to float32. All problems come in one error.
+// an element type that converts to float32, and that the wanted layers hold
+// nothing else: a bias or scale that the config does not speak of would be left
+// out, and the model be wrong. All problems come in one error.
 func (c *Checkpoint) Check(want []arch.Weight) error {
-	var problems []string
-	unsupported := ""
+	var broken, unsupported []string
 	for _, w := range want {
 		t, ok := c.Tensor(w.Name)
 		switch {
 		case !ok:
-			problems = append(problems, fmt.Sprintf("tensor %q is missing", w.Name))
+			broken = append(broken, fmt.Sprintf("tensor %q is missing", w.Name))
 		case !t.Shape.Equal(w.Shape):
-			problems = append(problems, fmt.Sprintf("tensor %q has shape %v, the config asks for %v", t.Name, t.Shape, w.Shape))
+			broken = append(broken, fmt.Sprintf("tensor %q has shape %v, the config asks for %v", t.Name, t.Shape, w.Shape))
 		case !readable(t.Type):
-			problems = append(problems, fmt.Sprintf("tensor %q has element type %s", t.Name, t.Type))
-			unsupported = t.Type
+			unsupported = append(unsupported, fmt.Sprintf("tensor %q has element type %s", t.Name, t.Type))
 		}
 	}
-	if len(problems) == 0 {
-		return nil
+	for _, name := range c.unhonoured(want) {
+		unsupported = append(unsupported, fmt.Sprintf("tensor %q has no place in the architecture that the config names", name))
 	}
+	switch {
+	case len(broken) > 0:
+		return &tensor.FormatError{Path: c.path, Offset: -1, Field: "weights", Err: errors.New(list(append(broken, unsupported...)))}
+	case len(unsupported) > 0:
+		return &tensor.UnsupportedError{What: list(unsupported) + " in " + c.path, Hint: "read are F32, F16, BF16 and the common GGUF block types, in the layout of the original model; convert the original checkpoint instead"}
+	}
+	return nil
+}
+
+// list joins problems, cutting a long list.
+func list(problems []string) string {
 	text := strings.Join(problems[:min(len(problems), maxProblems)], "; ")
 	if n := len(problems) - maxProblems; n > 0 {
 		text += fmt.Sprintf("; and %d more", n)
 	}
-	if unsupported != "" && strings.Count(text, "element type") == len(problems) {
-		return &tensor.UnsupportedError{What: text + " in " + c.path, Hint: "weights must be floats (F32, F16, BF16) or a GGUF block type this release reads; convert the original checkpoint instead"}
-	}
-	return &tensor.FormatError{Path: c.path, Offset: -1, Field: "weights", Err: fmt.Errorf("%s", text)}
+	return text
 }
+
+// unhonoured lists the extra tensors that belong to a wanted layer or module.
+func (c *Checkpoint) unhonoured(want []arch.Weight) []string {
+	modules := map[string]bool{}
+	for _, w := range want {
+		if m := layerPrefix.FindString(w.Name); m != "" {
+			modules[m] = true
+		} else {
+			modules[w.Name[:strings.LastIndexByte(w.Name, '.')+1]] = true
+		}
+	}
+	var names []string
+	for _, name := range c.Extra(want) {
+		plain := textName(name)
+		m := layerPrefix.FindString(plain)
+		if m == "" {
+			m = plain[:strings.LastIndexByte(plain, '.')+1]
+		}
+		if modules[m] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var layerPrefix = regexp.MustCompile(`^model\.layers\.\d+\.`)
 
 // harmless matches buffers that old checkpoints carry and that follow from the
 // config: rotary tables and attention masks.

@@ -143,6 +143,14 @@ func spellings(name string) []string {
 	}
 }
 
+// textName is the inverse of [spellings]: the name in a text-only checkpoint.
+func textName(name string) string {
+	if rest, ok := strings.CutPrefix(name, "model.language_model."); ok {
+		return "model." + rest
+	}
+	return strings.TrimPrefix(name, "language_model.")
+}
+
 // Close closes the files.
 func (c *Checkpoint) Close() error {
 	if c.closer == nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,12 +21,14 @@ type ggufArch struct {
 	// permuted: q and k rows are stored with each head's rotary pairs side by
 	// side, as ggml's RoPE NORM wants them (llama_model_rope_type).
 	permuted bool
+	// biased: q, k and v always have biases, so that config.json says nothing.
+	biased bool
 }
 
 var ggufArchs = map[string]ggufArch{
-	"llama": {"LlamaForCausalLM", "llama", true},
-	"qwen2": {"Qwen2ForCausalLM", "qwen2", false},
-	"qwen3": {"Qwen3ForCausalLM", "qwen3", false},
+	"llama": {"LlamaForCausalLM", "llama", true, false},
+	"qwen2": {"Qwen2ForCausalLM", "qwen2", false, true},
+	"qwen3": {"Qwen3ForCausalLM", "qwen3", false, false},
 }
 
 // ggufGlobals and ggufLayer map GGUF tensor names to Hugging Face ones, without
@@ -155,6 +158,18 @@ func rowsCols(s tensor.Shape) (rows, cols int) {
 type ggufShards []*gguf.Reader
 
 var ggufShardName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
+
+// firstShard returns the first file of names where they are one split model.
+func firstShard(names []string) (string, bool) {
+	slices.Sort(names)
+	for i, n := range names {
+		m := ggufShardName.FindStringSubmatch(n)
+		if m == nil || n != fmt.Sprintf("%s-%05d-of-%05d.gguf", ggufShardName.FindStringSubmatch(names[0])[1], i+1, len(names)) {
+			return "", false
+		}
+	}
+	return names[0], true
+}
 
 // openShards opens path, and where its split.count says so the shards beside
 // it (llama-gguf-split: NAME-00001-of-00003.gguf).

@@ -19,7 +19,7 @@ import (
 // ggufConfig is the config.json rebuilt from a GGUF file's keys.
 type ggufConfig struct {
 	Architectures []string     `json:"architectures"`
-	AttentionBias bool         `json:"attention_bias"`
+	AttentionBias *bool        `json:"attention_bias,omitempty"`
 	BOS           *int         `json:"bos_token_id"`
 	EOS           *int         `json:"eos_token_id"`
 	HeadDim       int          `json:"head_dim"`
@@ -151,7 +151,6 @@ func (k *ggufKeys) config(find func(string) (*tensor.Tensor, bool)) (*ggufConfig
 		Architectures: []string{a.class},
 		ModelType:     a.modelType,
 		HiddenAct:     "silu",
-		AttentionBias: has("blk.0.attn_q.bias"),
 		MLPBias:       has("blk.0.ffn_up.bias"),
 		Tied:          !has("output.weight"),
 		DType:         k.dtype(),
@@ -159,6 +158,10 @@ func (k *ggufKeys) config(find func(string) (*tensor.Tensor, bool)) (*ggufConfig
 		EOS:           idOrNil(k.tokenID("eos")),
 		PAD:           idOrNil(k.tokenID("padding")),
 		arch:          k.arch,
+	}
+	if !a.biased {
+		bias := has("blk.0.attn_q.bias")
+		cfg.AttentionBias = &bias
 	}
 	k.sizes(cfg)
 	k.rope(cfg, find)

@@ -54,6 +54,9 @@ func openFolder(dir string, o Options) (*Checkpoint, error) {
 	case len(ggufs) == 1:
 		return openGGUF(filepath.Join(dir, ggufs[0]), o)
 	case len(ggufs) > 1:
+		if first, ok := firstShard(ggufs); ok {
+			return openGGUF(filepath.Join(dir, first), o)
+		}
 		return nil, fmt.Errorf("the folder holds %d GGUF files (%s): name one of them", len(ggufs), strings.Join(ggufs[:min(4, len(ggufs))], ", "))
 	case len(pickles) > 0:
 		return nil, pickleErr(pickles[0])
@@ -281,10 +284,7 @@ func templateOf(b []byte) (string, error) {
 			return n.Template, nil
 		}
 	}
-	if len(named) > 0 {
-		return named[0].Template, nil
-	}
-	return "", nil
+	return "", nil // which one to use is not ours to guess
 }
 
 // fixed is a support file whose content is known already.
