@@ -289,7 +289,7 @@ func (k *checker) external(node string, t *Initializer, n int64) {
 // node checks one node and enters its outputs into the scope.
 func (k *checker) node(n *Node, s *scope, declared map[string]Value) {
 	label := n.Label()
-	c := &call{node: n, fail: func(tensor, format string, args ...any) { k.add(label, tensor, format, args...) }}
+	c := &call{node: n, bodies: map[string][]info{}, fail: func(tensor, format string, args ...any) { k.add(label, tensor, format, args...) }}
 	for _, name := range n.Inputs {
 		in, ok := s.find(name)
 		if name != "" && !ok {
@@ -305,7 +305,7 @@ func (k *checker) node(n *Node, s *scope, declared map[string]Value) {
 			k.tensor(label, a.Tensor)
 		}
 		if a.Graph != nil {
-			k.graph(a.Graph, s)
+			c.bodies[a.Name] = k.returns(a.Graph, k.graph(a.Graph, s))
 		}
 	}
 	k.apply(c)
@@ -318,6 +318,16 @@ func (k *checker) node(n *Node, s *scope, declared map[string]Value) {
 		}
 		s.vals[name] = k.bound(label, name, k.settle(label, name, k.bound(label, name, c.out[i]), declared))
 	}
+}
+
+// returns is what a body gives back.
+func (k *checker) returns(g *Graph, s *scope) []info {
+	var out []info
+	for _, v := range g.Outputs {
+		in, _ := s.find(v.Name)
+		out = append(out, in)
+	}
+	return out
 }
 
 // apply checks a node against its schema and runs its rule.

@@ -314,7 +314,8 @@ func (n *Node) Label() string {
 	return "node " + op
 }
 
-// Clone is a deep copy; inline tensor data is shared, being constant.
+// Clone is a deep copy, bodies included; tensor data and the values of
+// attributes are shared, being constant.
 func (g *Graph) Clone() *Graph {
 	c := *g
 	c.Inputs, c.Outputs, c.Values = cloneValues(g.Inputs), cloneValues(g.Outputs), cloneValues(g.Values)
@@ -323,6 +324,11 @@ func (g *Graph) Clone() *Graph {
 		k := *n
 		k.Inputs, k.Outputs = slices.Clone(n.Inputs), slices.Clone(n.Outputs)
 		k.Attrs = slices.Clone(n.Attrs)
+		for j, a := range k.Attrs {
+			if a.Graph != nil {
+				k.Attrs[j].Graph = a.Graph.Clone()
+			}
+		}
 		c.Nodes[i] = &k
 	}
 	c.Initializers = make([]*Initializer, len(g.Initializers))

@@ -75,7 +75,9 @@ type call struct {
 	in   []info // as long as op's formals or the node's inputs, whichever is more
 	have []bool // input given
 	out  []info // same for outputs; elem is filled in where type variables say it
-	fail func(tensor, format string, args ...any)
+	// bodies holds what the graph attributes return, by attribute name.
+	bodies map[string][]info
+	fail   func(tensor, format string, args ...any)
 }
 
 // has reports whether an optional input is given.
@@ -97,13 +99,6 @@ func (c *call) failIn(i int, format string, args ...any) {
 func (c *call) intAttr(name string, def int64) int64 {
 	if a := c.node.Attr(name); a != nil && a.Type == AttrInt {
 		return a.I
-	}
-	return def
-}
-
-func (c *call) strAttr(name, def string) string {
-	if a := c.node.Attr(name); a != nil && a.Type == AttrString {
-		return a.S
 	}
 	return def
 }
@@ -324,6 +319,8 @@ var rules = map[string]func(*call){
 	"Concat": concat, "Split": split, "Slice": slice,
 	"Gather": gather, "GatherElements": gatherElements, "ScatterND": scatterND,
 	"Constant": constant, "ConstantOfShape": constantOfShape, "Range": rangeOp,
+
+	"If": ifOp,
 
 	"QuantizeLinear": quantizeLinear, "DequantizeLinear": dequantizeLinear,
 	"DynamicQuantizeLinear": dynamicQuantizeLinear,

@@ -286,6 +286,63 @@ var opCases = []opCase{
 	{name: "MultiHeadAttention", want: "FLOAT [b, s, 32]", build: func(g *onnx.Graph) {
 		op(g, ms, "MultiHeadAttention", list(in(g, "q", onnx.F32, "b", "s", 32), in(g, "k", onnx.F32, "b", "t", 32), in(g, "v", onnx.F32, "b", "t", 32)), onnx.Int("num_heads", 2))
 	}},
+	{name: "Reshape by arithmetic", want: "FLOAT [b, 4, 6]", build: func(g *onnx.Graph) {
+		in(g, "x", onnx.F32, "b", 2, 12)
+		g.Node("", "Shape", "", list("x"), list("dims"))
+		g.Node("", "Slice", "", list("dims", ints(g, "from", 1), ints(g, "until", 3), ints(g, "axis", 0)), list("tail"))
+		g.Node("", "Mul", "", list("tail", ints(g, "by", 2, 1)), list("twice"))
+		g.Node("", "Div", "", list("twice", ints(g, "over", 1, 2)), list("half"))
+		g.Node("", "Gather", "", list("dims", scalar[int64](g, "at", 0)), list("b0"))
+		g.Node("", "Unsqueeze", "", list("b0", "axis"), list("b1"))
+		g.Node("", "Add", "", list("b1", scalar[int64](g, "zero", 0)), list("b2"))
+		g.Node("", "Concat", "", list("b2", "half"), list("to"), onnx.Int("axis", 0))
+		op(g, "", "Reshape", list("x", "to"))
+	}},
+	{name: "Sub of extents", want: "INT64 [3]", build: func(g *onnx.Graph) {
+		in(g, "x", onnx.F32, "b", 5)
+		g.Node("", "Shape", "", list("x"), list("dims"))
+		g.Node("", "Gather", "", list("dims", scalar[int64](g, "at", 1)), list("n"))
+		g.Node("", "Sub", "", list("n", scalar[int64](g, "two", 2)), list("n2"))
+		g.Node("", "Cast", "", list("n2"), list("n3"), onnx.Int("to", int64(onnx.I64)))
+		g.Node("", "Squeeze", "", list("n3"), list("n4"))
+		op(g, "", "Range", list(scalar[int64](g, "zero", 0), "n4", scalar[int64](g, "one", 1)))
+	}},
+	{name: "Reshape to unknown extents", want: "FLOAT [?, ?]", build: func(g *onnx.Graph) {
+		op(g, "", "Reshape", list(in(g, "x", onnx.F32, "b", 5), onnx.Const(g, "to0", nil, int64(0), 5)))
+		g.Nodes[0].Inputs[1] = "to"
+		g.Nodes[0].Name = "the node"
+		g.Nodes = append([]*onnx.Node{{Op: "Abs", Inputs: list("to0"), Outputs: list("to")}}, g.Nodes...)
+	}},
+	{name: "Flatten all", want: "FLOAT [1, 60]", build: func(g *onnx.Graph) {
+		op(g, "", "Flatten", list(in(g, "x", onnx.F32, 3, 4, 5)), onnx.Int("axis", 0))
+	}},
+	{name: "Constant scalar", want: "FLOAT []", build: func(g *onnx.Graph) { op(g, "", "Constant", nil, onnx.Float("value_float", 1)) }},
+	{name: "Constant tensor", want: "INT32 [2]", build: func(g *onnx.Graph) {
+		op(g, "", "Constant", nil, onnx.TensorAttr("value", onnx.ConstTensor(nil, int32(1), 2)))
+	}},
+	{name: "DequantizeLinear per tensor", want: "FLOAT [b, 8]", build: func(g *onnx.Graph) {
+		op(g, "", "DequantizeLinear", list(in(g, "x", onnx.U8, "b", 8), scalar[float32](g, "scale", 0.1), zeros(g, "zp", onnx.U8)))
+	}},
+	{name: "RotaryEmbedding-23 rows", want: "FLOAT [b, 2, s, 16]", build: func(g *onnx.Graph) {
+		op(g, "", "RotaryEmbedding", list(in(g, "x", onnx.F32, "b", 2, "s", 16), in(g, "cos", onnx.F32, "b", "s", 8), in(g, "sin", onnx.F32, "b", "s", 8)))
+	}},
+	{name: "RotaryEmbedding ms of rank 4", want: "FLOAT [b, 2, s, 16]", build: func(g *onnx.Graph) {
+		op(g, ms, "RotaryEmbedding", list(in(g, "x", onnx.F32, "b", 2, "s", 16), ints(g, "pos", 0), zeros(g, "cos", onnx.F32, 64, 8), zeros(g, "sin", onnx.F32, 64, 8)))
+	}},
+	{name: "Softmax of an If", want: "FLOAT [b, ?]", build: func(g *onnx.Graph) {
+		branch := func(op, of string, width int) *onnx.Graph {
+			b := onnx.NewGraph(op)
+			b.Node("", op, "", list(of), list(op))
+			b.Output(op, onnx.F32, dims("b", width)...)
+			return b
+		}
+		in(g, "x", onnx.F32, "b", 4)
+		in(g, "x2", onnx.F32, "b", 5)
+		g.Node("", "If", "choice", list(scalar(g, "cond", true)), list("chosen"),
+			onnx.Attr{Name: "then_branch", Type: onnx.AttrGraph, Graph: branch("Neg", "x", 4)},
+			onnx.Attr{Name: "else_branch", Type: onnx.AttrGraph, Graph: branch("Abs", "x2", 5)})
+		op(g, "", "Softmax", list("chosen"))
+	}},
 }
 
 // gqa adds a GroupQueryAttention of head size 16 over caches of p entries.
@@ -389,6 +446,101 @@ var brokenCases = []opCase{
 	}},
 	{name: "DequantizeLinear scale", lets: "onnx", bad: "one per entry of the axis", build: func(g *onnx.Graph) {
 		op(g, "", "DequantizeLinear", list(zeros(g, "w", onnx.I8, 8, 5), zeros(g, "scale", onnx.F32, 4)), onnx.Int("axis", 1))
+	}},
+	{name: "in a body", bad: `tensor "nowhere": is used but not made`, build: func(g *onnx.Graph) {
+		b := onnx.NewGraph("branch")
+		b.Node("", "Neg", "", list("nowhere"), list("r"))
+		b.Output("r", onnx.F32, onnx.Unknown)
+		op(g, "", "If", list(scalar(g, "cond", true)),
+			onnx.Attr{Name: "then_branch", Type: onnx.AttrGraph, Graph: b}, onnx.Attr{Name: "else_branch", Type: onnx.AttrGraph, Graph: b})
+	}},
+	{name: "If types", bad: "is FLOAT in one branch and INT64 in the other", build: func(g *onnx.Graph) {
+		branch := func(name string, elem onnx.ElemType) onnx.Attr {
+			b := onnx.NewGraph(name)
+			b.Node("", "Identity", "", list(in(g, "for "+name, elem, 2)), list("r of "+name))
+			b.Output("r of "+name, elem, onnx.Fixed(2))
+			return onnx.Attr{Name: name, Type: onnx.AttrGraph, Graph: b}
+		}
+		op(g, "", "If", list(scalar(g, "cond", true)), branch("then_branch", onnx.F32), branch("else_branch", onnx.I64))
+	}},
+	{name: "left out input", bad: "input B is left out but not optional", build: func(g *onnx.Graph) { op(g, "", "Add", list(in(g, "x", onnx.F32, "b"), "")) }},
+	{name: "Reshape copies too much", bad: "copies extent 2, which it does not have", build: func(g *onnx.Graph) {
+		op(g, "", "Reshape", list(in(g, "x", onnx.F32, 3, 4), ints(g, "to", 3, 4, 0)))
+	}},
+	{name: "Reshape two -1", bad: "more than one -1", build: func(g *onnx.Graph) {
+		op(g, "", "Reshape", list(in(g, "x", onnx.F32, 3, 4), ints(g, "to", -1, -1)))
+	}},
+	{name: "Reshape -2", bad: "holds -2", build: func(g *onnx.Graph) {
+		op(g, "", "Reshape", list(in(g, "x", onnx.F32, 3, 4), ints(g, "to", 3, -2)))
+	}},
+	{name: "Unsqueeze twice", bad: "axis 0 is given twice", build: func(g *onnx.Graph) {
+		op(g, "", "Unsqueeze", list(in(g, "x", onnx.F32, 3), ints(g, "axes", 0, 0)))
+	}},
+	{name: "Expand", bad: "does not broadcast to [2]", build: func(g *onnx.Graph) {
+		op(g, "", "Expand", list(in(g, "x", onnx.F32, 3), ints(g, "to", 2)))
+	}},
+	{name: "Tile", bad: "1 repeats for 2 dims", build: func(g *onnx.Graph) {
+		op(g, "", "Tile", list(in(g, "x", onnx.F32, 3, 4), ints(g, "reps", 2)))
+	}},
+	{name: "Gather index", bad: "index 10 is outside extent 10", lets: "onnx", build: func(g *onnx.Graph) {
+		op(g, "", "Gather", list(in(g, "x", onnx.F32, 10, 8), ints(g, "i", 10)))
+	}},
+	{name: "Gemm inner", bad: "inner extent 7, but A", build: func(g *onnx.Graph) {
+		op(g, "", "Gemm", list(in(g, "x", onnx.F32, "b", 8), zeros(g, "w", onnx.F32, 5, 7)), onnx.Int("transB", 1))
+	}},
+	{name: "MatMul batches", bad: "batch extents do not broadcast", build: func(g *onnx.Graph) {
+		op(g, "", "MatMul", list(in(g, "x", onnx.F32, 2, 3, 8), in(g, "x2", onnx.F32, 3, 8, 4)))
+	}},
+	{name: "ReduceMean axis", bad: "axis 2 is outside rank 2", build: func(g *onnx.Graph) {
+		op(g, "", "ReduceMean", list(in(g, "x", onnx.F32, "b", 8), ints(g, "axes", 2)))
+	}},
+	{name: "LayerNormalization scale", bad: "does not fit the normalized extents [8]", lets: "onnx", build: func(g *onnx.Graph) {
+		op(g, "", "LayerNormalization", list(in(g, "x", onnx.F32, 2, 8), zeros(g, "w", onnx.F32, 7)))
+	}},
+	{name: "SkipSimplifiedLayerNormalization gamma", bad: "want [8] (the last extent of input)", build: func(g *onnx.Graph) {
+		op(g, ms, "SkipSimplifiedLayerNormalization", list(in(g, "x", onnx.F32, 1, 2, 8), in(g, "skip", onnx.F32, 1, 2, 8), zeros(g, "w", onnx.F32, 7)))
+	}},
+	{name: "Slice lengths", bad: "1 starts and 2 ends for 1 axes", build: func(g *onnx.Graph) {
+		op(g, "", "Slice", list(in(g, "x", onnx.F32, 3, 4), ints(g, "from", 0), ints(g, "to", 1, 1), ints(g, "axes", 0)))
+	}},
+	{name: "Split outputs", bad: "2 sizes for 3 outputs", build: func(g *onnx.Graph) {
+		g.Node("", "Split", "the node", list(in(g, "x", onnx.F32, 8), ints(g, "sizes", 4, 4)), list("y", "y2", "y3"))
+	}},
+	{name: "Attention head sizes", lets: "onnx", bad: "head size 8, but Q has 16", build: func(g *onnx.Graph) {
+		op(g, "", "Attention", list(in(g, "q", onnx.F32, 1, 2, 3, 16), in(g, "k", onnx.F32, 1, 2, 3, 8), in(g, "v", onnx.F32, 1, 2, 3, 8)))
+	}},
+	{name: "Attention without heads", bad: "needs the attribute q_num_heads", build: func(g *onnx.Graph) {
+		op(g, "", "Attention", list(in(g, "q", onnx.F32, 1, 3, 32), in(g, "k", onnx.F32, 1, 3, 32), in(g, "v", onnx.F32, 1, 3, 32)))
+	}},
+	{name: "TensorScatter", bad: "for the cache", build: func(g *onnx.Graph) {
+		op(g, "", "TensorScatter", list(in(g, "past", onnx.F32, 1, 2, 8, 16), in(g, "u", onnx.F32, 1, 3, 4, 16)))
+	}},
+	{name: "ScatterND updates", lets: "onnx", bad: "want [2, 4] for indices", build: func(g *onnx.Graph) {
+		op(g, "", "ScatterND", list(in(g, "x", onnx.F32, 3, 4), zeros(g, "i", onnx.I64, 2, 1), in(g, "u", onnx.F32, 2, 5)))
+	}},
+	{name: "GroupQueryAttention key alone", bad: "key and value must be given together", build: func(g *onnx.Graph) {
+		gqa(g, list(in(g, "q", onnx.F32, 1, 3, 64), in(g, "k", onnx.F32, 1, 3, 32), ""), 4, 2, 5)
+	}},
+	{name: "GroupQueryAttention cache heads", bad: "want [1, 2, ?, 16] for kv_num_heads", build: func(g *onnx.Graph) {
+		gqa(g, list(in(g, "qkv", onnx.F32, 1, 3, 128), "", ""), 4, 2, 5)
+		g.Inputs[1].Shape[1] = onnx.Fixed(4)
+	}},
+	{name: "GroupQueryAttention without tables", bad: "do_rotary needs cos_cache and sin_cache", build: func(g *onnx.Graph) {
+		gqa(g, list(in(g, "qkv", onnx.F32, 1, 3, 128), "", ""), 4, 2, 5)
+		g.Nodes[0].Inputs = g.Nodes[0].Inputs[:7]
+	}},
+	{name: "GroupQueryAttention cache type", bad: "input past_value is FLOAT16, but input past_key is FLOAT", build: func(g *onnx.Graph) {
+		gqa(g, list(in(g, "qkv", onnx.F32, 1, 3, 128), "", ""), 4, 2, 5)
+		g.Inputs[2].Elem = onnx.F16
+	}},
+	{name: "MatMulNBits block size", bad: "block_size = 24, want a power of two", build: func(g *onnx.Graph) {
+		op(g, ms, "MatMulNBits", list(in(g, "x", onnx.F32, 2, 48), zeros(g, "B", onnx.U8, 6, 2, 12), zeros(g, "scales", onnx.F32, 6, 2)), onnx.Int("N", 6), onnx.Int("K", 48), onnx.Int("block_size", 24))
+	}},
+	{name: "DequantizeLinear blocks", bad: "want [2, 5] (one per block)", lets: "onnx", build: func(g *onnx.Graph) {
+		op(g, "", "DequantizeLinear", list(zeros(g, "w", onnx.I4, 64, 5), zeros(g, "scale", onnx.F32, 4, 5)), onnx.Int("axis", 0), onnx.Int("block_size", 32))
+	}},
+	{name: "Cast to nothing", bad: "unknown element type 99", build: func(g *onnx.Graph) {
+		op(g, "", "Cast", list(in(g, "x", onnx.F32, 2)), onnx.Int("to", 99))
 	}},
 	{name: "declared shape", bad: "has shape [b, 4], but is declared [b, 5]", build: func(g *onnx.Graph) {
 		op(g, "", "Neg", list(in(g, "x", onnx.F32, "b", 4)))
