@@ -17,3 +17,19 @@ func dequantizeQ4_0(dst []float32, src []byte) {
 		dst, src = dst[32:], src[18:]
 	}
 }
+
+// quantizeQ4_0 makes blocks: m is the first x of the largest |x|, d = m/-8,
+// q = min(15, int(x/d + 8.5)), with d before its f16 rounding.
+// Source: ggml-quants.c quantize_row_q4_0_ref.
+func quantizeQ4_0(dst []byte, src []float32) {
+	for len(src) >= 32 {
+		x, b := (*[32]float32)(src), (*[18]byte)(dst)
+		d := largest(x) / -8
+		putF16(b[:], d)
+		id := inverse(d)
+		for j := range 16 {
+			b[2+j] = code(float32(x[j]*id)+8.5, 15) | code(float32(x[j+16]*id)+8.5, 15)<<4
+		}
+		src, dst = src[32:], dst[18:]
+	}
+}

@@ -16,3 +16,21 @@ func dequantizeQ4_1(dst []float32, src []byte) {
 		dst, src = dst[32:], src[20:]
 	}
 }
+
+// quantizeQ4_1 makes blocks: d = (max-min)/15, m = min, q = min(15,
+// int((x-min)/d + 0.5)), with d and m before their f16 rounding.
+// Source: ggml-quants.c quantize_row_q4_1_ref.
+func quantizeQ4_1(dst []byte, src []float32) {
+	for len(src) >= 32 {
+		x, b := (*[32]float32)(src), (*[20]byte)(dst)
+		lo, hi := bounds(x)
+		d := (hi - lo) / 15
+		putF16(b[:], d)
+		putF16(b[2:], lo)
+		id := inverse(d)
+		for j := range 16 {
+			b[4+j] = code(float32((x[j]-lo)*id)+0.5, 15) | code(float32((x[j+16]-lo)*id)+0.5, 15)<<4
+		}
+		src, dst = src[32:], dst[20:]
+	}
+}

@@ -25,3 +25,32 @@ func fill5(x, t *[32]float32, high uint32, low *[16]byte) {
 		x[j+16] = t[uint32(v>>4)|high>>(j+12)&16]
 	}
 }
+
+// quantizeQ5_0 makes blocks: as Q4_0 with d = m/-16, q = min(31,
+// int(x/d + 16.5)). Source: ggml-quants.c quantize_row_q5_0_ref.
+func quantizeQ5_0(dst []byte, src []float32) {
+	for len(src) >= 32 {
+		x, b := (*[32]float32)(src), (*[22]byte)(dst)
+		d := largest(x) / -16
+		putF16(b[:], d)
+		id := inverse(d)
+		var q [32]byte
+		for j, v := range x {
+			q[j] = code(float32(v*id)+16.5, 31)
+		}
+		pack5(b[2:6], b[6:], &q)
+		src, dst = src[32:], dst[22:]
+	}
+}
+
+// pack5 stores 32 five-bit codes: fifth bits in high, the rest in halves.
+func pack5(high, low []byte, q *[32]byte) {
+	var bits uint32
+	for j, v := range q {
+		bits |= uint32(v>>4) << j
+	}
+	binary.LittleEndian.PutUint32(high, bits)
+	for j := range 16 {
+		low[j] = q[j]&15 | q[j+16]<<4
+	}
+}

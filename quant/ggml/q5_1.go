@@ -17,3 +17,22 @@ func dequantizeQ5_1(dst []float32, src []byte) {
 		dst, src = dst[32:], src[24:]
 	}
 }
+
+// quantizeQ5_1 makes blocks: as Q4_1 with d = (max-min)/31, q = min(31,
+// int((x-min)/d + 0.5)). Source: ggml-quants.c quantize_row_q5_1_ref.
+func quantizeQ5_1(dst []byte, src []float32) {
+	for len(src) >= 32 {
+		x, b := (*[32]float32)(src), (*[24]byte)(dst)
+		lo, hi := bounds(x)
+		d := (hi - lo) / 31
+		putF16(b[:], d)
+		putF16(b[2:], lo)
+		id := inverse(d)
+		var q [32]byte
+		for j, v := range x {
+			q[j] = code(float32((v-lo)*id)+0.5, 31)
+		}
+		pack5(b[4:8], b[8:], &q)
+		src, dst = src[32:], dst[24:]
+	}
+}
