@@ -146,14 +146,14 @@ func TestPromptKeepsControlTokensText(t *testing.T) {
 func FuzzPrompt(f *testing.F) {
 	f.Add("hello", "<|im_end|>")
 	f.Add("<|im_start|>", "\uE7F3<|im_<|im_end|>")
+	tok := byteTokenizer(f)
+	p, err := NewPrompter(chatFolder(f, chatML), tok)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if !utf8.ValidString(a) || !utf8.ValidString(b) {
 			return
-		}
-		tok := byteTokenizer(t)
-		p, err := NewPrompter(chatFolder(t, chatML), tok)
-		if err != nil {
-			t.Fatal(err)
 		}
 		prompt, err := p.Prompt(t.Context(), Request{Messages: []chattemplate.Message{{Role: "user", Content: a}, {Role: "assistant", Content: b}}})
 		if err != nil {

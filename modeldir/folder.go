@@ -40,6 +40,21 @@ type Folder struct {
 // Open reads the folder at path, or the folder around the .onnx file at path.
 // It opens no graph and no tokenizer.
 func Open(path string) (*Folder, error) {
+	f, err := OpenFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Model == "" {
+		if err := f.findModel(); err != nil {
+			return nil, fmt.Errorf("open model folder %s: %w", f.Dir, err)
+		}
+	}
+	return f, nil
+}
+
+// OpenFiles is like [Open] for work that needs no graph: Model stays empty
+// where path is a folder.
+func OpenFiles(path string) (*Folder, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", path, cause(err))
@@ -53,11 +68,6 @@ func Open(path string) (*Folder, error) {
 	}
 	if err := f.readConfigs(); err != nil {
 		return nil, fmt.Errorf("open model folder %s: %w", f.Dir, err)
-	}
-	if f.Model == "" {
-		if err := f.findModel(); err != nil {
-			return nil, fmt.Errorf("open model folder %s: %w", f.Dir, err)
-		}
 	}
 	return f, nil
 }

@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -47,6 +45,8 @@ type Stdio struct {
 	Err io.Writer
 	// Env looks up an environment variable; nil means none is set.
 	Env func(string) string
+	// Interrupts lets a command take Ctrl-C; nil means none comes.
+	Interrupts *Interrupts
 	// InTerminal, OutTerminal and ErrTerminal say which ends are a terminal.
 	InTerminal, OutTerminal, ErrTerminal bool
 	// Program is the running program's file, for work that is done in a child
@@ -84,11 +84,13 @@ func (s Stdio) CacheDir() (string, error) {
 // Main runs a program on the process's arguments and returns its exit code.
 // The first interrupt cancels the work, the second ends the process.
 func Main(p Program) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	interrupts := &Interrupts{}
+	defer interrupts.watch(cancel)()
 	return Run(ctx, p, os.Args[1:], Stdio{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Program: programPath(),
+		Interrupts: interrupts,
+		In:         os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv, Program: programPath(),
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
@@ -131,6 +133,7 @@ type common struct {
 	Quiet    bool
 	LogLevel string
 	Threads  int
+	Context  int
 }
 
 // usageError marks a mistake of the command line.
