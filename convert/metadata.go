@@ -84,27 +84,24 @@ func (j *Job) hints(r *recipe.Recipe) modeldir.Hints {
 func roleBits(s *arch.Spec, r *recipe.Recipe) []modeldir.RoleBits {
 	var out []modeldir.RoleBits
 	roles := []arch.Role{arch.TokenEmbd, arch.AttnQ, arch.AttnK, arch.AttnV, arch.AttnO, arch.FFNGate, arch.FFNUp, arch.FFNDown, arch.LMHead}
+	byRole := map[arch.Role][]arch.Weight{}
+	for _, w := range s.Weights() {
+		byRole[w.Role] = append(byRole[w.Role], w)
+	}
+	if s.Tied {
+		w := byRole[arch.TokenEmbd][0]
+		w.Role = arch.LMHead
+		byRole[arch.LMHead] = []arch.Weight{w}
+	}
 	for _, role := range roles {
-		ask, layers := role, s.Layers
-		if role == arch.TokenEmbd || role == arch.LMHead {
-			layers = 0
-			if s.Tied {
-				ask = arch.LMHead
-			}
-		}
-		if layers == 0 {
-			f := r.Form(ask, -1, s.Layers)
-			out = append(out, modeldir.RoleBits{Role: role.String(), Bits: f.ElementBits(), Scheme: f.String()})
-			continue
-		}
 		groups := map[plan.Form][]int{}
 		var order []plan.Form
-		for l := range layers {
-			f := r.Form(ask, l, s.Layers)
+		for _, w := range byRole[role] {
+			f := toonnx.Form(s, r, w)
 			if groups[f] == nil {
 				order = append(order, f)
 			}
-			groups[f] = append(groups[f], l)
+			groups[f] = append(groups[f], w.Layer)
 		}
 		for _, f := range order {
 			rb := modeldir.RoleBits{Role: role.String(), Bits: f.ElementBits(), Scheme: f.String()}
@@ -125,11 +122,7 @@ func floor(s *arch.Spec, r *recipe.Recipe) float64 {
 		e, _ := w.Shape.Elements()
 		per := 32.0
 		if w.Role.IsMatrix() {
-			role := w.Role
-			if role == arch.TokenEmbd && s.Tied {
-				role = arch.LMHead
-			}
-			per = r.Form(role, w.Layer, s.Layers).FloorBits()
+			per = toonnx.Form(s, r, w).FloorBits()
 		}
 		bits += per * float64(e)
 		n += float64(e)

@@ -39,11 +39,7 @@ func (b *builder) fused() {
 		hidden, residual = f.layer(l, hidden, residual)
 	}
 	normed, _ := f.skipNorm("/model/norm", hidden, residual, arch.FinalNorm, -1, false)
-	head := embed
-	if !s.Tied {
-		head = b.matrix("lm_head.weight", b.weight(arch.LMHead, -1))
-	}
-	logits := b.linear("/lm_head/MatMul", normed, head, "")
+	logits := b.linear("/lm_head/MatMul", normed, b.headMatrix(embed), "")
 	b.rename(logits, "logits")
 	b.g.Output("logits", b.act, onnx.Named("batch_size"), b.logitsLength(), onnx.Fixed(int64(s.Vocab)))
 	b.cacheOutputs()

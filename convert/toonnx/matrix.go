@@ -5,6 +5,7 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
@@ -26,13 +27,50 @@ type matrix struct {
 	scales, zeros, float string
 }
 
-// form is the recipe's choice for a weight.
-func (b *builder) form(w arch.Weight) plan.Form {
+// Form is how a recipe stores a weight of a model. It is the recipe's choice,
+// but that a quantized embedding is looked up in whole blocks: its block length
+// is halved until it divides the width, and where even 16 does not, the
+// embedding takes 16-bit floats and a tied head is stored on its own.
+func Form(spec *arch.Spec, rec *recipe.Recipe, w arch.Weight) plan.Form {
+	if w.Role != arch.TokenEmbd && !(w.Role == arch.LMHead && spec.Tied) {
+		return rec.Form(w.Role, w.Layer, spec.Layers)
+	}
 	role := w.Role
-	if role == arch.TokenEmbd && b.spec.Tied {
+	if spec.Tied {
 		role = arch.LMHead
 	}
-	return b.rec.Form(role, w.Layer, b.spec.Layers)
+	f := rec.Form(role, -1, spec.Layers)
+	if f.IsFloat() {
+		return f
+	}
+	asked := f
+	for f.Block > 16 && w.Shape[1]%f.Block != 0 {
+		f.Block /= 2
+	}
+	switch {
+	case w.Shape[1]%f.Block == 0:
+		return f
+	case w.Role == arch.LMHead:
+		return asked
+	}
+	return plan.Form{Float: tensorF16}
+}
+
+// form is [Form] for this builder.
+func (b *builder) form(w arch.Weight) plan.Form { return Form(b.spec, b.rec, w) }
+
+// headMatrix is the matrix that makes logits: the embedding's where the model
+// ties them and both are stored alike.
+func (b *builder) headMatrix(embed *matrix) *matrix {
+	w, ok := b.byRole[key{arch.LMHead, -1}]
+	if !ok {
+		w = b.weight(arch.TokenEmbd, -1)
+		w.Role = arch.LMHead
+		if b.form(w) == embed.form {
+			return embed
+		}
+	}
+	return b.matrix("lm_head.weight", w)
 }
 
 // matrix places the rows of ws, which share form and columns. Packed data,
@@ -146,7 +184,7 @@ func (b *builder) gather(node, ids string, m *matrix) string {
 	perByte := int64(8 / m.form.Bits)
 	width := int64(m.form.Options().Scheme().DataBytes(m.cols))
 	if width*perByte != int64(m.cols) {
-		b.fail("embedding width %d is not a multiple of the block length %d: give the embedding 16 bits or another block length", m.cols, m.form.Block)
+		b.fail("embedding width %d is not a multiple of the block length %d", m.cols, m.form.Block)
 	}
 	data := b.external(m.name+".rows", onnx.U8, m.data, int64(m.rows), width)
 	in := []string{data, ids, m.scales}

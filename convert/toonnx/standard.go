@@ -42,11 +42,7 @@ func (b *builder) standard() {
 		hidden = d.layer(l, hidden)
 	}
 	normed := d.norm("/model/norm", hidden, arch.FinalNorm, -1)
-	head := embed
-	if !s.Tied {
-		head = b.matrix("lm_head.weight", b.weight(arch.LMHead, -1))
-	}
-	logits := d.widen("/lm_head", b.linear("/lm_head/MatMul", normed, head, ""))
+	logits := d.widen("/lm_head", b.linear("/lm_head/MatMul", normed, b.headMatrix(embed), ""))
 	b.rename(logits, "logits")
 	b.g.Output("logits", onnx.F32, batch, b.logitsLength(), onnx.Fixed(int64(s.Vocab)))
 	b.cacheOutputs()

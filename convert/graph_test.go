@@ -1,0 +1,172 @@
+package convert_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/infer"
+	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
+	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
+	"github.com/llama-pajamas/llama-pajamas/internal/reference"
+	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+)
+
+// TestGraphs converts every tiny checkpoint with float32 and base recipes and
+// wants the logits of the reference forward pass at every position, through
+// ONNX Runtime, in one run and token by token.
+func TestGraphs(t *testing.T) {
+	backend := openBackend(t)
+	for _, v := range tinymodel.Variants() {
+		t.Run(v.Name, func(t *testing.T) {
+			src, out := filepath.Join(t.TempDir(), v.Name), t.TempDir()
+			if err := tinymodel.Write(src, v); err != nil {
+				t.Fatal(err)
+			}
+			run(t, src, convert.Options{Output: out, Targets: []convert.Target{{Name: "cpu", Recipes: []string{"fp32", "int8"}}}})
+			spec, get, err := tinymodel.Load(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ref, err := reference.New(spec, get)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens := make([]int32, 40)
+			for i := range tokens {
+				tokens[i] = int32((i*37 + 11) % 500)
+			}
+			want := ref.Forward(tokens)
+			// float32 is exact to rounding; the other bounds are what 16-bit
+			// and 8-bit weights cost these random models, with a margin.
+			for _, c := range []struct {
+				dir              string
+				absolute, factor float64
+			}{{"cpu/fp32", 2e-4, 1e-5}, {"base/fp16", 5e-3, 5e-3}, {"cpu/int8", 0.1, 0.1}} {
+				dir := filepath.Join(out, "onnx", filepath.FromSlash(c.dir))
+				compareAll(t, backend, dir, tokens, want, c.absolute, c.factor)
+				compareSteps(t, backend, dir, tokens, want, c.absolute, c.factor)
+			}
+		})
+	}
+}
+
+// compareAll evaluates every position in one run.
+func compareAll(t *testing.T, b *onnxruntime.Backend, dir string, tokens []int32, want [][]float32, absolute, factor float64) {
+	t.Helper()
+	s := open(t, b, dir, infer.OpenOptions{AllLogits: true})
+	defer s.Close()
+	n := 0
+	err := s.EvalAll(context.Background(), tokens, func(pos int, got []float32) error {
+		n++
+		return near(fmt.Sprintf("%s, position %d", dir, pos), got, want[pos], absolute, factor)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err == nil && n != len(tokens) {
+		t.Errorf("%s: logits of %d positions, want %d", dir, n, len(tokens))
+	}
+}
+
+// compareSteps evaluates a prompt, then one token at a time: the cache's work.
+func compareSteps(t *testing.T, b *onnxruntime.Backend, dir string, tokens []int32, want [][]float32, absolute, factor float64) {
+	t.Helper()
+	s := open(t, b, dir, infer.OpenOptions{})
+	defer s.Close()
+	for from, to := 0, 9; to <= len(tokens); from, to = to, to+1 {
+		got, err := s.Eval(context.Background(), tokens[from:to])
+		if err == nil {
+			err = near(fmt.Sprintf("%s, step to %d", dir, to), got, want[to-1], absolute, factor)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// near wants |got-want| ≤ absolute + factor·max|want| everywhere, and the same
+// best token unless the two best lie within that bound.
+func near(what string, got, want []float32, absolute, factor float64) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("%s: %d logits, want %d", what, len(got), len(want))
+	}
+	largest, delta, bestGot, bestWant := 0.0, 0.0, 0, 0
+	for i := range want {
+		largest = math.Max(largest, math.Abs(float64(want[i])))
+		d := math.Abs(float64(got[i]) - float64(want[i]))
+		if math.IsNaN(d) {
+			return fmt.Errorf("%s: logit %d is %v, want %v", what, i, got[i], want[i])
+		}
+		delta = math.Max(delta, d)
+		if got[i] > got[bestGot] {
+			bestGot = i
+		}
+		if want[i] > want[bestWant] {
+			bestWant = i
+		}
+	}
+	bound := absolute + factor*largest
+	if delta > bound {
+		return fmt.Errorf("%s: largest difference of logits %.2g, want at most %.2g (largest logit %.3g)", what, delta, bound, largest)
+	}
+	if bestGot != bestWant && float64(want[bestWant]-want[bestGot]) > 2*bound {
+		return fmt.Errorf("%s: best token %d, want %d", what, bestGot, bestWant)
+	}
+	return nil
+}
+
+func openBackend(t *testing.T) *onnxruntime.Backend {
+	t.Helper()
+	b, err := onnxruntime.New(onnxruntime.Options{Library: oracle.Library(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func open(t *testing.T, b *onnxruntime.Backend, dir string, o infer.OpenOptions) infer.Session {
+	t.Helper()
+	f, err := modeldir.Open(filepath.Join(dir, modeldir.ModelFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Threads = 1
+	s, err := b.Open(context.Background(), f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run converts a checkpoint, without verification.
+func run(t *testing.T, src string, o convert.Options) *convert.Job {
+	t.Helper()
+	ctx := context.Background()
+	ck, err := checkpoint.Open(ctx, src, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	job, err := convert.New(ctx, ck, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Write(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := job.WriteMetadata(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
