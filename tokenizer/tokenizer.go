@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -86,11 +87,12 @@ type encoder struct {
 // normalizedText encodes a part of the text between added tokens.
 func (e *encoder) normalizedText(s string, first bool) {
 	if e.t.normalize != nil {
-		before := len(s)
-		s = e.t.normalize(s)
-		// Where white space was stripped off, the text no longer begins at the
+		// Where white space is stripped off, the text no longer begins at the
 		// text's first character, which is what Metaspace's "first" asks for.
-		first = first && (len(s) >= before || !e.t.config.stripsLeft)
+		if r, _ := utf8.DecodeRuneInString(s); e.t.config.stripsLeft && unicode.IsSpace(r) {
+			first = false
+		}
+		s = e.t.normalize(s)
 	}
 	e.cut(&e.t.added.normalized, s, (*encoder).pieces, first)
 }
