@@ -25,7 +25,8 @@ var level = map[string]int{
 	"quant": 1, "quant/ggml": 1, "quant/matmulnbits": 1,
 	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2,
-	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3,
+	"calibrate": 3,
+	"convert":   3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3,
 	"infer": 3, "infer/onnxruntime": 3,
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
@@ -42,7 +43,7 @@ var besides = map[string][]string{
 	"checkpoint":        {"arch"},
 	"convert/recipe":    {"convert/plan"},
 	"convert/toonnx":    {"convert/plan", "convert/recipe"},
-	"convert":           {"convert/plan", "convert/recipe", "convert/toonnx"},
+	"convert":           {"convert/plan", "convert/recipe", "convert/toonnx", "calibrate"},
 	"infer/onnxruntime": {"infer"},
 }
 
