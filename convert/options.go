@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/shirou/gopsutil/v4/disk"
 )
 
 // Version is stamped into every artifact.
@@ -48,6 +50,9 @@ type Options struct {
 	// Progress is called with source elements done and in all, from several
 	// goroutines, one at a time; may be nil.
 	Progress func(done, total int64)
+	// FreeSpace tells the bytes free on the disk of a folder; default asks the
+	// system.
+	FreeSpace func(dir string) (int64, error)
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -74,6 +79,15 @@ func (o *Options) fill() error {
 	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.FreeSpace == nil {
+		o.FreeSpace = func(dir string) (int64, error) {
+			u, err := disk.Usage(dir)
+			if err != nil {
+				return 0, fmt.Errorf("ask for the free space of %s: %w", dir, err)
+			}
+			return int64(u.Free), nil
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/shirou/gopsutil/v4/disk"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
@@ -62,8 +61,8 @@ func (j *Job) prepare() error {
 		return fmt.Errorf("remove what an interrupted conversion left: %w", err)
 	}
 	need := j.Plan.Bytes()
-	if u, err := disk.Usage(out); err == nil && u.Free < uint64(need) {
-		return fmt.Errorf("output folder %s: %s needed, %s free on its disk", out, size(need), size(int64(u.Free)))
+	if free, err := j.opts.FreeSpace(out); err == nil && free < need {
+		return fmt.Errorf("output folder %s: %s needed, %s free on its disk", out, size(need), size(free))
 	}
 	if err := os.Mkdir(stage, 0o755); err != nil {
 		return fmt.Errorf("make the staging folder: %w", err)
