@@ -82,7 +82,7 @@ func (v Value) kind() string {
 // load reads the value's bytes; the size was checked against the file's.
 func (v Value) load() ([]byte, error) {
 	b := make([]byte, v.bytes)
-	if _, err := v.r.r.ReadAt(b, v.offset); err != nil && !(err == io.EOF && len(b) == 0) {
+	if n, err := v.r.r.ReadAt(b, v.offset); n < len(b) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}

@@ -70,7 +70,7 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 		return nil, formatErr(0, "header length", fmt.Errorf("the file has %d bytes, want at least 8", size))
 	}
 	var lb [lengthBytes]byte
-	if _, err := r.ReadAt(lb[:], 0); err != nil {
+	if got, err := r.ReadAt(lb[:], 0); got < len(lb) {
 		return nil, fmt.Errorf("read the header length: %w", err)
 	}
 	n := binary.LittleEndian.Uint64(lb[:])
@@ -81,7 +81,7 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 		return nil, formatErr(0, "header length", fmt.Errorf("%d bytes, but the file has only %d after it: the file is truncated; download it again", n, size-lengthBytes))
 	}
 	b := make([]byte, n)
-	if _, err := r.ReadAt(b, lengthBytes); err != nil && !(errors.Is(err, io.EOF) && n == 0) {
+	if got, err := r.ReadAt(b, lengthBytes); got < len(b) {
 		return nil, fmt.Errorf("read the header: %w", err)
 	}
 	return parseHeader(b, size-lengthBytes-int64(n))

@@ -42,7 +42,7 @@ func (r *Reader) ReadFloat32(dst []float32, offset int64) error {
 		n := min(blocks, len(buf)/size)
 		b := buf[:n*size]
 		at := r.Offset + first*int64(size)
-		if _, err := r.R.ReadAt(b, at); err != nil {
+		if got, err := r.R.ReadAt(b, at); got < len(b) {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
