@@ -158,7 +158,12 @@ func EncodeF32(dst []byte, src []float32) {
 // were flushed to zero.
 func EncodeF16(dst []byte, src []float32) (overflow, flushed int) {
 	_ = dst[:len(src)*2]
-	for i, v := range src {
+	n, odd := encodeF16Fast(dst, src)
+	if odd {
+		n = 0 // rare: again, counting
+	}
+	for i := n; i < len(src); i++ {
+		v := src[i]
 		h := F32ToF16(v)
 		if h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0) {
 			overflow++
