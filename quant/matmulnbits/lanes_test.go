@@ -141,3 +141,27 @@ func FuzzQuantizeRows(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkKernels sets plain Go beside the fast kernels.
+func BenchmarkKernels(b *testing.B) {
+	const rows, k = 32, 1536
+	r := rand.New(rand.NewPCG(1, 2))
+	w := make([]float32, rows*k)
+	for i := range w {
+		w[i] = float32(r.NormFloat64())
+	}
+	for _, o := range []Options{{}, {Bits: 8, Symmetric: true}, {Method: RTN}} {
+		for _, kern := range []kernels{genericKernels(), fastKernels()} {
+			b.Run(fmt.Sprintf("%v/%dbit/%s", o.Method, o.Scheme().Bits, kern.name), func(b *testing.B) {
+				d := MakeRows(rows, k, o)
+				b.SetBytes(rows * k * 4)
+				for b.Loop() {
+					if _, err := newPacker(d, w, k, o, kern).run(rows); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(rows*k)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mweights/s")
+			})
+		}
+	}
+}
