@@ -72,7 +72,7 @@ func (m *model) drop(name string) {
 }
 
 // write writes the tensors chosen by keep, all where it is nil.
-func (m *model) write(t *testing.T, path string, keep func(i int) bool) {
+func (m *model) write(t testing.TB, path string, keep func(i int) bool) {
 	t.Helper()
 	var b bytes.Buffer
 	w := gguf.NewWriter(&b, gguf.WriterOptions{})

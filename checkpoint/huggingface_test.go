@@ -73,7 +73,7 @@ const tiny = `{"architectures":["LlamaForCausalLM"],"hidden_size":8,"intermediat
 
 // weights writes a safetensors file with every weight of tiny; change may
 // rename, reshape, retype (data is zeros) or, with an empty name, drop them.
-func weights(t *testing.T, path string, change func(d *safetensors.Decl), extra ...safetensors.Decl) {
+func weights(t testing.TB, path string, change func(d *safetensors.Decl), extra ...safetensors.Decl) {
 	t.Helper()
 	spec, err := arch.Parse([]byte(tiny))
 	if err != nil {
