@@ -70,6 +70,9 @@ var shardName = regexp.MustCompile(`^(.*)-(\d{5,6})-of-(\d{5,6})\.safetensors$`)
 // where there is no index: model.safetensors, the only file, or a complete
 // series of shards.
 func chooseWeights(dir string, names []string) ([]string, error) {
+	if len(names) == 1 && strings.HasPrefix(names[0], "adapter_") {
+		return nil, &tensor.UnsupportedError{What: "adapter " + names[0], Hint: "merge it into its base model first, with peft's merge_and_unload, and save that"}
+	}
 	if slices.Contains(names, "model.safetensors") {
 		return []string{filepath.Join(dir, "model.safetensors")}, nil
 	}

@@ -103,6 +103,9 @@ func (g *Reader) header(c *cursor) error {
 	c.read(m[:])
 	if c.err == nil && string(m[:]) != magic {
 		c.off = 0
+		if string(m[:]) == "vers" { // https://git-lfs.github.com/spec/v1
+			c.fail("this is a Git LFS pointer, not the file it stands for: run git lfs pull, or download the file")
+		}
 		c.fail("%q, want %q: not a GGUF file", m[:], magic)
 	}
 	c.field = "version"

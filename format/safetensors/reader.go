@@ -73,6 +73,9 @@ func readHeader(r io.ReaderAt, size int64) (*header, error) {
 	if got, err := r.ReadAt(lb[:], 0); got < len(lb) {
 		return nil, fmt.Errorf("read the header length: %w", err)
 	}
+	if string(lb[:]) == "version " { // https://git-lfs.github.com/spec/v1
+		return nil, formatErr(0, "", errors.New("this is a Git LFS pointer, not the file it stands for: run git lfs pull, or download the file"))
+	}
 	n := binary.LittleEndian.Uint64(lb[:])
 	if n > maxHeaderBytes {
 		return nil, formatErr(0, "header length", fmt.Errorf("%d bytes, more than the format's limit of %d; is this a safetensors file?", n, maxHeaderBytes))
