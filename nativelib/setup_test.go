@@ -431,7 +431,7 @@ func FuzzUnpack(f *testing.F) {
 			t.Fatal(err)
 		}
 		u := newUnpacker(t.Context(), out)
-		u.left = 1 << 20
+		u.left, u.sync = 1<<20, false
 		file := write(t, data, 0o644, dir, name)
 		var err error
 		if isZip {

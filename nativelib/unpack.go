@@ -43,11 +43,12 @@ type unpacker struct {
 	ctx  context.Context
 	dir  string
 	left int64 // bytes that may still be written
+	sync bool  // write through to the disk before the next file
 	seen map[string]string
 }
 
 func newUnpacker(ctx context.Context, dir string) *unpacker {
-	return &unpacker{ctx: ctx, dir: dir, left: maxLibrary, seen: map[string]string{}}
+	return &unpacker{ctx: ctx, dir: dir, left: maxLibrary, sync: true, seen: map[string]string{}}
 }
 
 // add writes one file. Only the last part of its name is used, so no name
@@ -69,7 +70,7 @@ func (u *unpacker) add(name string, r io.Reader) error {
 	if u.left -= n; err == nil && u.left < 0 {
 		err = fmt.Errorf("%s: the archive unpacks to more than %d GB", name, maxLibrary>>30)
 	}
-	if err == nil {
+	if err == nil && u.sync {
 		err = w.Sync()
 	}
 	if closeErr := w.Close(); err == nil {

@@ -3,6 +3,8 @@ package ort
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 )
 
 // ErrClosed is wrapped by the error of every use of a closed object.
@@ -54,6 +56,21 @@ func (c ErrorCode) String() string {
 type Error struct {
 	Code    ErrorCode
 	Message string
+}
+
+// sourcePlace is a file and line of the library's own source, and
+// innerStatus the head of a status that another one quotes: neither tells a
+// user anything.
+var (
+	sourcePlace = regexp.MustCompile(`\S+\.(cc|cpp|cu|h):\d+ `)
+	innerStatus = regexp.MustCompile(`(?s)^.*\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : `)
+)
+
+// tidy shortens a message of the library to what it says.
+func tidy(message string) string {
+	message = innerStatus.ReplaceAllString(message, "")
+	message = sourcePlace.ReplaceAllString(message, "")
+	return strings.Join(strings.Fields(message), " ")
 }
 
 // Error gives the code and the library's message.

@@ -9,6 +9,8 @@ import (
 	"github.com/ebitengine/purego"
 )
 
+//go:generate go run -C _generate . ../api_index.go
+
 // Library is a loaded ONNX Runtime. It stays loaded until the program ends:
 // its thread pools make unloading unsafe.
 type Library struct {
@@ -127,7 +129,7 @@ func (l *Library) check(status uintptr) error {
 	}
 	e := &Error{
 		Code:    ErrorCode(uint32(l.call(fnGetErrorCode, status))),
-		Message: strings.TrimSpace(goString(l.call(fnGetErrorMessage, status))),
+		Message: tidy(goString(l.call(fnGetErrorMessage, status))),
 	}
 	l.call(fnReleaseStatus, status)
 	return e

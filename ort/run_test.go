@@ -116,6 +116,49 @@ func TestCloseDuringRun(t *testing.T) {
 	call.Close()
 }
 
+func TestTakeOutput(t *testing.T) {
+	env := open(t)
+	s := session(t, env, addModel(), ort.SessionOptions{})
+	call, err := s.NewCall([]string{"A", "B"}, []string{"C"})
+	must(t, err)
+	defer call.Close()
+	wantError(t, call.Run(t.Context(), nil), `input "A" is not set`)
+	v := tensor(t, env.Library(), []float32{1, 2, 3, 4}, 1, 4)
+	must(t, call.SetInput(0, v))
+	must(t, call.SetInput(1, v))
+	must(t, call.Run(t.Context(), nil))
+	taken := call.TakeOutput(0)
+	defer taken.Close()
+	must(t, call.Run(t.Context(), nil)) // would close an output not taken
+	if got := floats(t, taken); got[3] != 8 {
+		t.Errorf("a taken output after the next run: %v", got)
+	}
+	kept := call.Output(0)
+	must(t, call.SetOutput(0, v)) // in place from now on
+	must(t, call.Run(t.Context(), nil))
+	if _, err := kept.Bytes(); !errors.Is(err, ort.ErrClosed) || call.Output(0) != v {
+		t.Errorf("an output not taken outlives the next run: %v", err)
+	}
+	wantError(t, call.SetInput(2, v), "it has 2")
+	wantError(t, call.SetOutput(-1, v), "it has 1")
+	if s.Env() != env || s.Library() != env.Library() || s.Name() != "the model in memory" {
+		t.Errorf("session %q of another environment", s.Name())
+	}
+}
+
+// TestLoadCancelledHalfway cancels the load of a model whose optimization
+// takes long: thousands of nodes.
+func TestLoadCancelledHalfway(t *testing.T) {
+	env := open(t)
+	model := slowModel(4, 20000)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	s, err := env.NewSessionFromBytes(ctx, model, ort.SessionOptions{})
+	if !errors.Is(err, context.DeadlineExceeded) || s != nil {
+		t.Errorf("loading under a deadline gives %v", err)
+	}
+}
+
 func TestLoadCancelled(t *testing.T) {
 	env := open(t)
 	ctx, cancel := context.WithCancel(t.Context())
