@@ -109,6 +109,20 @@ func openGGUF(path string, o Options) (_ *Checkpoint, err error) {
 	return c, c.addGGUFSupport(k, cfg)
 }
 
+// openGGUFFolder opens the one model in a folder; licence and card beside it
+// are taken for the model's.
+func openGGUFFolder(dir, name string, o Options) (*Checkpoint, error) {
+	c, err := openGGUF(filepath.Join(dir, name), o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.addFolderSupport(dir, isLegal); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
 // addGGUFTensors adds a file's tensors under their Hugging Face names.
 func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
 	for _, t := range r.Tensors() {

@@ -286,6 +286,7 @@ func TestGGUFRefused(t *testing.T) {
 		{"no heads", set("llama.attention.head_count", uint32(0)), "not the sizes of a model", false},
 		{"heads do not fit", set("llama.attention.head_count", uint32(4)), "has shape [8, 8], but the keys say 4 heads of 2", false},
 		{"odd head", set("llama.attention.key_length", uint32(3)), "heads of 3 elements", false},
+		{"more tokens than rows", func(m *model) { m.drop("token_embd.weight"); m.add("token_embd.weight", 5, 8) }, "has 6 tokens, but the embedding has 5 rows", false},
 		{"no embedding", func(m *model) { m.drop("token_embd.weight") }, "token_embd.weight: is missing", false},
 	} {
 		change := tc.change
@@ -375,6 +376,38 @@ func TestGGUFBrokenVocabulary(t *testing.T) {
 		if _, err := f.Data(); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "tiny.gguf") {
 			t.Errorf("%s: error %v, want %q in it", tc.name, err, tc.want)
 		}
+	}
+}
+
+// TestGGUFFolder: licence and card beside the only GGUF file are the model's;
+// beside a file that was named they may be anybody's.
+func TestGGUFFolder(t *testing.T) {
+	dir := folder(t, map[string]string{"LICENSE": "free", "README.md": "card", "tokenizer.json": "not taken"})
+	path := filepath.Join(dir, "tiny.gguf")
+	newModel("llama", nil).write(t, path, nil)
+	for open, want := range map[string]bool{dir: true, path: false} {
+		c, err := checkpoint.Open(t.Context(), open, checkpoint.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, ok := c.SupportFile("LICENSE")
+		if ok != want {
+			t.Errorf("%s: LICENSE is there: %v", open, ok)
+		}
+		if ok {
+			if b, err := f.Data(); err != nil || string(b) != "free" {
+				t.Errorf("LICENSE: %q, %v", b, err)
+			}
+		}
+		if f, _ := c.SupportFile("tokenizer.json"); f.Data != nil {
+			if b, _ := f.Data(); string(b) == "not taken" {
+				t.Error("tokenizer.json was taken from the folder")
+			}
+		}
+		if c.ID() != "tiny" {
+			t.Errorf("id %q", c.ID())
+		}
+		c.Close()
 	}
 }
 

@@ -32,8 +32,12 @@ func (c *Checkpoint) addGGUFSupport(k *ggufKeys, cfg *ggufConfig) error {
 	if template != "" {
 		c.addSupport(fixed("chat_template.jinja", []byte(template)))
 	}
-	if _, ok := k.r.Value("tokenizer.ggml.tokens"); !ok {
+	tokens, ok := k.r.Value("tokenizer.ggml.tokens")
+	if !ok {
 		return nil
+	}
+	if tokens.Count > int64(cfg.VocabSize) {
+		return &tensor.FormatError{Path: k.r.Path(), Offset: -1, Field: "key tokenizer.ggml.tokens", Err: fmt.Errorf("has %d tokens, but the embedding has %d rows", tokens.Count, cfg.VocabSize)}
 	}
 	build := func(name string, make func(*ggufVocab) ([]byte, error)) {
 		c.addSupport(SupportFile{Name: name, Data: func() ([]byte, error) {

@@ -52,10 +52,10 @@ func openFolder(dir string, o Options) (*Checkpoint, error) {
 		}
 		return openHF(dir, paths, o)
 	case len(ggufs) == 1:
-		return openGGUF(filepath.Join(dir, ggufs[0]), o)
+		return openGGUFFolder(dir, ggufs[0], o)
 	case len(ggufs) > 1:
 		if first, ok := firstShard(ggufs); ok {
-			return openGGUF(filepath.Join(dir, first), o)
+			return openGGUFFolder(dir, first, o)
 		}
 		return nil, fmt.Errorf("the folder holds %d GGUF files (%s): name one of them", len(ggufs), strings.Join(ggufs[:min(4, len(ggufs))], ", "))
 	case len(pickles) > 0:
@@ -164,17 +164,8 @@ func openHF(dir string, paths []string, o Options) (_ *Checkpoint, err error) {
 
 // listFolder fills the support and source files.
 func (c *Checkpoint) listFolder(dir string, set *safetensors.Set, paths []string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err := c.addFolderSupport(dir, isSupport); err != nil {
 		return err
-	}
-	for _, e := range entries {
-		name := e.Name()
-		path := filepath.Join(dir, name)
-		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || !isSupport(name) {
-			continue
-		}
-		c.addSupport(SupportFile{Name: name, Data: func() ([]byte, error) { return readSmall(path) }})
 	}
 	if err := c.addTemplate(); err != nil {
 		return err
@@ -194,26 +185,43 @@ func (c *Checkpoint) listFolder(dir string, set *safetensors.Set, paths []string
 	return nil
 }
 
+// addFolderSupport adds the folder's files whose names are wanted.
+func (c *Checkpoint) addFolderSupport(dir string, wanted func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() || !wanted(name) {
+			continue
+		}
+		c.addSupport(SupportFile{Name: name, Data: func() ([]byte, error) { return readSmall(path) }})
+	}
+	return nil
+}
+
 // supportNames are copied as they are. tokenizer.model and added_tokens.json
 // are for readers other than this module.
 var supportNames = []string{
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-	"vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja", "README.md",
+	"vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja",
 }
 
-// isSupport reports whether a file belongs beside a converted model. Licences
+// isSupport reports whether a file belongs beside a converted model.
+func isSupport(name string) bool { return slices.Contains(supportNames, name) || isLegal(name) }
+
+// isLegal reports whether a file is a licence or the model's card. Licences
 // come as LICENSE, LICENSE.txt, LICENCE.md, NOTICE, USE_POLICY.md and so on.
-func isSupport(name string) bool {
-	if slices.Contains(supportNames, name) {
-		return true
-	}
+func isLegal(name string) bool {
 	up := strings.ToUpper(name)
 	for _, p := range []string{"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"} {
 		if strings.HasPrefix(up, p) {
 			return true
 		}
 	}
-	return false
+	return name == "README.md"
 }
 
 // readSmall reads a whole file within [maxSupportBytes].

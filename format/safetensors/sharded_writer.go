@@ -198,6 +198,10 @@ func (s *ShardedWriter) finishAll() error {
 		}
 	}
 	if len(s.shards) == 1 && !s.o.Index {
+		// An index left from before would send readers to other files.
+		if err := os.Remove(filepath.Join(s.dir, IndexName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the old index: %w", err)
+		}
 		return nil
 	}
 	return s.writeIndex()

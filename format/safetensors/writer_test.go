@@ -52,7 +52,7 @@ func TestShardedWriter(t *testing.T) {
 		{"each its own", safetensors.ShardOptions{MaxBytes: 1}, 4, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := folder(t, map[string][]byte{safetensors.IndexName: []byte("old")})
 			w := safetensors.NewShardedWriter(dir, tc.o)
 			if err := sample(w.Declare, w.WriteTensor); err != nil {
 				t.Fatal(err)
@@ -72,6 +72,9 @@ func TestShardedWriter(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
+			if _, err := os.Stat(index); (err == nil) != tc.index {
+				t.Errorf("index: %v", err)
+			}
 			if len(s.Shards()) != tc.shards || tc.index && s.Index().TotalSize != s.Bytes() {
 				t.Errorf("%d shards of %d bytes, index %+v", len(s.Shards()), s.Bytes(), s.Index())
 			}

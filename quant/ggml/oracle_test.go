@@ -31,7 +31,7 @@ func randomBlocks(t ggml.Type, n int) []byte {
 		b[i] = byte(rng.Uint32())
 	}
 	odd := []uint16{0, 0x8000, 1, 0x83ff, 0x7bff, 0xfbff, 0x7c00, 0x0400}
-	for i := 0; i < n; i++ {
+	for i := range n {
 		for f, at := range scaleAt[t] {
 			v := uint16(rng.Uint32())
 			if v&0x7c00 == 0x7c00 {
