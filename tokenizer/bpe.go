@@ -27,8 +27,7 @@ type bpe struct {
 
 	// Byte mode (the last pre-tokenizer is ByteLevel): words are raw bytes.
 	byteMode bool
-	byteID   [256]int32       // token of each byte's character, -1 where absent
-	rawVocab map[string]int32 // tokens by the bytes they spell, for ignoreMerges
+	byteID   [256]int32 // token of each byte's character, -1 where absent
 
 	// Character mode.
 	charID   map[rune]int32
@@ -98,11 +97,15 @@ func (m *bpe) finish(byteMode bool) error {
 	m.byteMode = byteMode
 	m.table = newMergeTable(len(m.merges))
 	var joint []byte
+	id := int32(-1)
 	for rank, p := range m.merges {
 		joint = append(append(joint[:0], m.tokens[p.left]...), m.tokens[p.right]...)
-		id, ok := m.vocab[string(joint)]
-		if !ok {
-			return fmt.Errorf("merge %d makes %q, which is not in the vocabulary", rank, joint)
+		// Tokens were numbered as their merges were learnt: mostly no look-up.
+		if id++; int(id) >= len(m.tokens) || m.tokens[id] != string(joint) {
+			var ok bool
+			if id, ok = m.vocab[string(joint)]; !ok {
+				return fmt.Errorf("merge %d makes %q, which is not in the vocabulary", rank, joint)
+			}
 		}
 		// A pair listed twice keeps its last rank, as in tokenizers.
 		*m.table.slot(pairKey(p.left, p.right)) = mergeSlot{pairKey(p.left, p.right), uint32(rank), id}
@@ -136,9 +139,7 @@ func (m *bpe) finish(byteMode bool) error {
 			m.byteID[b] = id
 		}
 	}
-	if byteMode {
-		m.buildRawVocab()
-	} else {
+	if !byteMode {
 		m.buildJoints()
 	}
 	return m.checkUnk()
@@ -160,20 +161,6 @@ func (m *bpe) checkUnk() error {
 		}
 	}
 	return fmt.Errorf("unk_token %q is not in the vocabulary", m.unkToken)
-}
-
-func (m *bpe) buildRawVocab() {
-	if !m.ignoreMerges {
-		return
-	}
-	m.rawVocab = make(map[string]int32, len(m.vocab))
-	var raw []byte
-	for token, id := range m.vocab {
-		if b, ok := fromByteLevel(raw[:0], token); ok {
-			m.rawVocab[string(b)] = id
-			raw = b
-		}
-	}
 }
 
 // buildJoints collects the pairs of characters over which a merge can reach.
@@ -253,7 +240,11 @@ func (e *encoder) cached(s string, wholeWords bool) {
 
 func (e *encoder) uncached(s string, wholeWords bool) {
 	if wholeWords {
-		if id, ok := e.t.model.rawVocab[s]; ok {
+		e.spelled = e.spelled[:0]
+		for i := 0; i < len(s); i++ {
+			e.spelled = utf8.AppendRune(e.spelled, byteLevelChar(s[i]))
+		}
+		if id, ok := e.t.model.vocab[string(e.spelled)]; ok {
 			e.dst = append(e.dst, id)
 			return
 		}

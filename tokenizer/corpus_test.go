@@ -229,9 +229,12 @@ func (c *corpus) long() []string {
 	}
 }
 
-// texts gives n texts, the long ones among them.
+// texts gives n texts; if there are many, the long ones are among them.
 func (c *corpus) texts(n int) []string {
-	list := append(c.long(), "", " ", "  ", "\n", "a", "\u0301")
+	list := []string{"", " ", "  ", "\n", "a", "\u0301"}
+	if n >= oracleTexts {
+		list = append(list, c.long()...)
+	}
 	for len(list) < n {
 		list = append(list, c.text())
 	}

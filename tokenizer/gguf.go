@@ -138,8 +138,11 @@ func (g *GGUF) vocabulary(m *bpe) ([]AddedToken, error) {
 	}
 	var added []AddedToken
 	for i, s := range g.Tokens[:tail] {
-		if k := g.kind(i); k == ggufControl || k == ggufUserDefined {
-			added = append(added, AddedToken{Content: s, Special: k == ggufControl})
+		switch g.kind(i) {
+		case ggufControl, ggufUnknown: // llama.cpp, too, keeps text from spelling either
+			added = append(added, AddedToken{Content: s, Special: true})
+		case ggufUserDefined:
+			added = append(added, AddedToken{Content: s})
 		}
 	}
 	ids := make([]int32, last)

@@ -82,6 +82,7 @@ type encoder struct {
 	spans      []span
 	prev, next []int32
 	heap       mergeQueue
+	spelled    []byte // a word in the printable characters of its bytes
 }
 
 // normalizedText encodes a part of the text between added tokens.
