@@ -1,6 +1,7 @@
 package chattemplate
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -42,11 +43,12 @@ func (r *run) getitem(obj, key Value) (Value, error) {
 // item is Python's obj[key]; nil where that raises TypeError or LookupError.
 func (r *run) item(obj, key Value) (Value, error) {
 	if d, ok := obj.(*Dict); ok {
-		v, found, err := d.lookup(key)
-		if err != nil || !found {
-			return nil, nil
+		v, found, err := r.lookup(d, key)
+		var raised *Error
+		if errors.As(err, &raised) || !found {
+			return nil, nil // an unhashable key is not there
 		}
-		return v, nil
+		return v, err
 	}
 	i, ok := asIndex(key)
 	if !ok {
@@ -208,11 +210,11 @@ func (m *macro) attr(name string) Value {
 	case "name":
 		return Str(d.name)
 	case "arguments":
-		l := NewList()
+		names := NewTuple()
 		for _, p := range d.params {
-			l.Append(Str(p.name))
+			names.items = append(names.items, Str(p.name))
 		}
-		return l
+		return names
 	case "catch_kwargs":
 		return Bool(d.kwargs >= 0)
 	case "catch_varargs":
@@ -265,12 +267,12 @@ func dictMethod(d *Dict, name string) Value {
 	}
 	switch name {
 	case "get":
-		return bind(func(_ *run, args *callArgs) (Value, error) {
+		return bind(func(r *run, args *callArgs) (Value, error) {
 			v, err := args.bind("get", "key", "default?", "/")
 			if err != nil {
 				return nil, err
 			}
-			got, found, err := d.lookup(v[0])
+			got, found, err := r.lookup(d, v[0])
 			switch {
 			case err != nil:
 				return nil, err

@@ -52,10 +52,17 @@ func (l *argList) eval(a *activation) (*callArgs, error) {
 	return args, nil
 }
 
+// maxKeywords bounds the keyword arguments of one call, which are searched one
+// by one.
+const maxKeywords = 1000
+
 func (c *callArgs) addMapping(v Value) error {
 	d, ok := v.(*Dict)
 	if !ok {
 		return typeErr("argument after ** must be a mapping, not %s", v.typeName())
+	}
+	if len(d.keys) > maxKeywords {
+		return typeErr("more than %d keyword arguments", maxKeywords)
 	}
 	for i, k := range d.keys {
 		name, ok := k.(Str)
@@ -234,9 +241,6 @@ func callRange(_ *run, args *callArgs) (Value, error) {
 	for i, v := range args.pos {
 		n, ok := asIndex(v)
 		if !ok {
-			if u, isUndef := v.(*undefined); isUndef {
-				_ = u // Undefined has no __index__
-			}
 			return nil, typeErr("'%s' object cannot be interpreted as an integer", v.typeName())
 		}
 		nums[i] = n

@@ -1,6 +1,7 @@
 package chattemplate
 
 import (
+	"fmt"
 	"math"
 	"strings"
 )
@@ -15,6 +16,37 @@ func errTooDeep() error {
 
 // tupleForm is the comparable form of a tuple used as a key.
 type tupleForm string
+
+// maxTupleForm bounds the text of a tupleForm: a tuple may hold the same parts
+// many times over.
+const maxTupleForm = 1 << 16
+
+// hashForm is hashForm charged to the run.
+func (r *run) hashForm(v Value) (any, error) {
+	if s, ok := asStr(v); ok {
+		return s, r.step(len(s)/bytesPerStep + 1)
+	}
+	if err := r.step(1); err != nil {
+		return nil, err
+	}
+	form, err := hashForm(v)
+	if t, ok := form.(tupleForm); ok && err == nil {
+		err = r.charge(len(t))
+	}
+	return form, err
+}
+
+// lookup is Python's d[key]; found is false where that raises KeyError.
+func (r *run) lookup(d *Dict, key Value) (v Value, found bool, err error) {
+	form, err := r.hashForm(key)
+	if err != nil {
+		return nil, false, err
+	}
+	if i := d.find(form); i >= 0 {
+		return d.vals[i], true, nil
+	}
+	return nil, false, nil
+}
 
 // hashForm returns a comparable Go value that is equal for equal Python values,
 // or the TypeError of an unhashable one. Numbers that are equal across int,
@@ -67,6 +99,9 @@ func writeTupleForm(b *strings.Builder, t *Tuple, depth int) error {
 	}
 	b.WriteByte('(')
 	for _, item := range t.items {
+		if b.Len() > maxTupleForm {
+			return typeErr("a tuple of more than %d bytes cannot be a key", maxTupleForm)
+		}
 		if sub, ok := item.(*Tuple); ok {
 			if err := writeTupleForm(b, sub, depth+1); err != nil {
 				return err
@@ -78,16 +113,13 @@ func writeTupleForm(b *strings.Builder, t *Tuple, depth int) error {
 			return err
 		}
 		if s, ok := form.(string); ok {
+			if len(s) > maxTupleForm {
+				return typeErr("a tuple of more than %d bytes cannot be a key", maxTupleForm)
+			}
 			b.WriteString("s" + formatInt(int64(len(s))) + ":" + s)
 			continue
 		}
-		text, err := reprDepth(item, depth+1)
-		if err != nil {
-			return err
-		}
-		if i, ok := form.(int64); ok {
-			text = formatInt(i)
-		}
+		text := fmt.Sprintf("%T %v", form, form)
 		b.WriteString("o" + formatInt(int64(len(text))) + ":" + text)
 	}
 	b.WriteByte(')')
@@ -106,7 +138,10 @@ func (r *run) equalDepth(a, b Value, depth int) (bool, error) {
 	}
 	if as, ok := asStr(a); ok {
 		bs, ok := asStr(b)
-		return ok && as == bs, nil
+		if !ok || len(as) != len(bs) {
+			return false, nil
+		}
+		return as == bs, r.step(len(as) / bytesPerStep)
 	}
 	if isNumber(a) && isNumber(b) {
 		c, ok := compareNumbers(a, b)
@@ -142,7 +177,7 @@ func (r *run) equalDepth(a, b Value, depth int) (bool, error) {
 			if a.kind == 'i' {
 				return r.equalDicts(a.d, b.d, depth)
 			}
-			return sameKeys(a.d, b.d), nil
+			return r.sameKeys(a.d, b.d)
 		}
 	}
 	return a == b, nil
@@ -165,7 +200,7 @@ func (r *run) equalDicts(a, b *Dict, depth int) (bool, error) {
 		return false, nil
 	}
 	for i, k := range a.keys {
-		v, found, err := b.lookup(k)
+		v, found, err := r.lookup(b, k)
 		if err != nil || !found {
 			return false, err
 		}
@@ -176,16 +211,16 @@ func (r *run) equalDicts(a, b *Dict, depth int) (bool, error) {
 	return true, nil
 }
 
-func sameKeys(a, b *Dict) bool {
+func (r *run) sameKeys(a, b *Dict) (bool, error) {
 	if len(a.keys) != len(b.keys) {
-		return false
+		return false, nil
 	}
 	for _, k := range a.keys {
-		if _, found, err := b.lookup(k); err != nil || !found {
-			return false
+		if _, found, err := r.lookup(b, k); err != nil || !found {
+			return false, err
 		}
 	}
-	return true
+	return true, nil
 }
 
 // compareNumbers returns -1, 0 or 1; ok is false where a NaN is involved.
@@ -281,7 +316,8 @@ func (r *run) order(a, b Value, op string, depth int) (c int, ok bool, err error
 	}
 	if as, isStr := asStr(a); isStr {
 		if bs, isStr := asStr(b); isStr {
-			return strings.Compare(as, bs), true, nil // UTF-8 order is code point order
+			// UTF-8 order is code point order.
+			return strings.Compare(as, bs), true, r.step(min(len(as), len(bs)) / bytesPerStep)
 		}
 	}
 	if isNumber(a) && isNumber(b) {
@@ -328,7 +364,7 @@ func (r *run) contains(container, item Value) (bool, error) {
 		}
 		return strings.Contains(s, sub), nil
 	case *Dict:
-		_, found, err := c.lookup(item)
+		_, found, err := r.lookup(c, item)
 		return found, err
 	case *rangeValue:
 		if i, ok := asIndex(item); ok {
@@ -336,7 +372,7 @@ func (r *run) contains(container, item Value) (bool, error) {
 		}
 	case *dictView:
 		if c.kind == 'k' {
-			_, found, err := c.d.lookup(item)
+			_, found, err := r.lookup(c.d, item)
 			return found, err
 		}
 	}

@@ -225,9 +225,12 @@ func intArg(v Value, missing int64) (int64, error) {
 
 func isTrue(v Value) bool { return v != nil && truth(v) }
 
-func filterLength(_ *run, x Value, args *callArgs) (Value, error) {
+func filterLength(r *run, x Value, args *callArgs) (Value, error) {
 	if _, err := args.bind("len"); err != nil {
 		return nil, err
+	}
+	if s, ok := asStr(x); ok {
+		return Int(runeLen(s)), r.step(len(s) / bytesPerStep)
 	}
 	if l, ok := x.(*loopContext); ok {
 		n, err := l.length()
@@ -339,7 +342,9 @@ func filterIndent(r *run, x Value, args *callArgs) (Value, error) {
 	}
 	_, isMarkup := x.(markup)
 	out := &output{r: r}
-	for i, line := range splitLines(s+"\n", false) {
+	i := -1
+	for line := range splitLines(s+"\n", false) {
+		i++
 		if i > 0 {
 			if err := out.write("\n"); err != nil {
 				return nil, err
@@ -427,6 +432,9 @@ func filterTruncate(r *run, x Value, args *callArgs) (Value, error) {
 	n, ok := pyLen(x)
 	if !ok {
 		return nil, typeErr("object of type '%s' has no len()", x.typeName())
+	}
+	if err := r.step(int(n) / bytesPerStep); err != nil {
+		return nil, err
 	}
 	if n <= length+leeway {
 		return x, nil

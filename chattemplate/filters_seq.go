@@ -6,10 +6,23 @@ import (
 	"strings"
 )
 
-// lazy makes a generator whose items are computed when first asked for.
-func lazy(items func() ([]Value, error)) Value {
+// newIterator makes an iterator that reads from source.
+func newIterator(name string, source Value, next func() (Value, error)) (Value, error) {
+	it := &iterator{name: name, next: next}
+	if from, ok := source.(*iterator); ok {
+		it.depth = from.depth + 1
+	}
+	if it.depth > maxIterators {
+		return nil, errf(kindRecursion, "more than %d generators read from one another", maxIterators)
+	}
+	return it, nil
+}
+
+// lazy makes a generator over source whose items are computed when first asked
+// for.
+func lazy(source Value, items func() ([]Value, error)) (Value, error) {
 	var next func() (Value, error)
-	return &iterator{name: "generator", next: func() (Value, error) {
+	return newIterator("generator", source, func() (Value, error) {
 		if next == nil {
 			list, err := items()
 			if err != nil {
@@ -18,7 +31,7 @@ func lazy(items func() ([]Value, error)) Value {
 			next = sliceIter(list)
 		}
 		return next()
-	}}
+	})
 }
 
 // attrGetter returns the function that follows a path such as "a.b.0" by
@@ -237,7 +250,7 @@ func filterUnique(r *run, x Value, args *callArgs) (Value, error) {
 		return nil, err
 	}
 	get := r.attrGetter(orNone(v[1]), nil)
-	return lazy(func() ([]Value, error) {
+	return lazy(x, func() ([]Value, error) {
 		items, err := r.list(x)
 		if err != nil {
 			return nil, err
@@ -249,7 +262,7 @@ func filterUnique(r *run, x Value, args *callArgs) (Value, error) {
 		seen := map[any]bool{}
 		var kept []Value
 		for i, k := range keys {
-			form, err := hashForm(k)
+			form, err := r.hashForm(k)
 			if err != nil {
 				return nil, err
 			}
@@ -259,7 +272,7 @@ func filterUnique(r *run, x Value, args *callArgs) (Value, error) {
 			}
 		}
 		return kept, r.allocItems(4 * len(items))
-	}), nil
+	})
 }
 
 // extremeFilter makes the filters min and max.
@@ -409,7 +422,7 @@ func filterReverse(r *run, x Value, args *callArgs) (Value, error) {
 		return nil, err
 	}
 	if ok {
-		return &iterator{name: x.typeName() + "_reverseiterator", next: next}, nil
+		return newIterator(x.typeName()+"_reverseiterator", x, next)
 	}
 	if next, err = r.iterate(x); err != nil {
 		return nil, errf(kindFilterArg, "argument must be iterable")
@@ -431,7 +444,7 @@ func filterItems(r *run, x Value, args *callArgs) (Value, error) {
 	if _, err := args.bind("items"); err != nil {
 		return nil, err
 	}
-	return lazy(func() ([]Value, error) {
+	return lazy(x, func() ([]Value, error) {
 		switch d := x.(type) {
 		case *undefined:
 			return nil, nil
@@ -439,7 +452,7 @@ func filterItems(r *run, x Value, args *callArgs) (Value, error) {
 			return r.list(&dictView{d, 'i'})
 		}
 		return nil, typeErr("Can only get item pairs from a mapping.")
-	}), nil
+	})
 }
 
 func filterJoin(r *run, x Value, args *callArgs) (Value, error) {
@@ -489,7 +502,7 @@ func filterBatch(r *run, x Value, args *callArgs) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lazy(func() ([]Value, error) {
+	return lazy(x, func() ([]Value, error) {
 		n, ok := asIndex(v[0])
 		if !ok {
 			return nil, typeErr("'%s' object cannot be interpreted as an integer", v[0].typeName())
@@ -524,7 +537,7 @@ func filterBatch(r *run, x Value, args *callArgs) (Value, error) {
 			}
 		}
 		return append(rows, row), r.allocItems(2 * len(items))
-	}), nil
+	})
 }
 
 func filterSlice(r *run, x Value, args *callArgs) (Value, error) {
@@ -532,7 +545,7 @@ func filterSlice(r *run, x Value, args *callArgs) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lazy(func() ([]Value, error) {
+	return lazy(x, func() ([]Value, error) {
 		items, err := r.list(x)
 		if err != nil {
 			return nil, err
@@ -568,7 +581,7 @@ func filterSlice(r *run, x Value, args *callArgs) (Value, error) {
 			at += size
 		}
 		return columns, nil
-	}), nil
+	})
 }
 
 // filterMap applies a filter to every item, or takes an attribute of it.
@@ -601,15 +614,15 @@ func filterMap(r *run, x Value, args *callArgs) (Value, error) {
 	return r.generate(x, prepare, func(v Value) (Value, bool, error) {
 		mapped, err := apply(v)
 		return mapped, true, err
-	}), nil
+	})
 }
 
 // generate is a generator over the items of x that yields what step makes of
 // them, where keep is true. prepare runs before the first item; an x that is
 // false is not even looked into.
-func (r *run) generate(x Value, prepare func() error, step func(Value) (v Value, keep bool, err error)) Value {
+func (r *run) generate(x Value, prepare func() error, step func(Value) (v Value, keep bool, err error)) (Value, error) {
 	var next func() (Value, error)
-	return &iterator{name: "generator", next: func() (Value, error) {
+	return newIterator("generator", x, func() (Value, error) {
 		if next == nil {
 			if !truth(x) {
 				return nil, nil
@@ -635,7 +648,7 @@ func (r *run) generate(x Value, prepare func() error, step func(Value) (v Value,
 				return v, err
 			}
 		}
-	}}
+	})
 }
 
 // selectFilter makes select, reject, selectattr and rejectattr.
@@ -672,6 +685,6 @@ func selectFilter(reject, byAttr bool) filterFunc {
 			}
 			ok, err := test(v)
 			return item, ok != reject, err
-		}), nil
+		})
 	}
 }

@@ -49,20 +49,18 @@ func typeTest(name string) func(x Value) bool {
 // isSequenceTest is true for what has a length and can be subscripted.
 func isSequenceTest(x Value) bool {
 	switch x.(type) {
-	case *dictView:
-		return false
+	case Str, markup, *List, *Tuple, *Dict, *rangeValue, *undefined:
+		return true
 	}
-	_, ok := pyLen(x)
-	return ok
+	return false
 }
 
 func isIterable(x Value) bool {
 	switch x.(type) {
-	case *iterator, *loopContext:
+	case *iterator, *loopContext, *dictView:
 		return true
 	}
-	_, ok := pyLen(x)
-	return ok
+	return isSequenceTest(x)
 }
 
 // lookupTest returns the test of a name; nil if there is none.

@@ -329,14 +329,13 @@ func (w *jsonWriter) write(v Value, depth int) error {
 	if err := w.r.step(1); err != nil {
 		return err
 	}
-	if len(w.b) > w.r.opts.MaxOutput {
+	s, _ := asStr(v)
+	if len(w.b)+len(s) > w.r.opts.MaxOutput {
 		return w.r.limit("bytes in one string", float64(w.r.opts.MaxOutput))
 	}
 	switch v := v.(type) {
-	case Str:
-		w.str(string(v))
-	case markup:
-		w.str(string(v))
+	case Str, markup:
+		w.str(s)
 	case *List:
 		return w.array(v.items, depth)
 	case *Tuple:

@@ -49,8 +49,11 @@ func (o Options) withDefaults() Options {
 const (
 	// bytesPerStep is how many copied or searched bytes count as one step.
 	bytesPerStep = 64
-	// bytesPerItem is what one item of a list is charged for.
-	bytesPerItem = 16
+	// bytesPerItem is what one item of a list is charged for: the interface and
+	// what it points to.
+	bytesPerItem = 32
+	// maxIterators bounds how many generators may feed one another.
+	maxIterators = 100
 	// clockEvery is how many steps pass between looks at clock and context.
 	clockEvery = 4096
 )

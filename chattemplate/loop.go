@@ -184,7 +184,9 @@ func (s *forStmt) loop(a, outer *activation, iterable Value, depth0 int64, recur
 	}
 	if s.test != nil {
 		pull = s.filtered(outer, pull)
-		iterable = &iterator{name: "generator", next: pull}
+		if iterable, err = newIterator("generator", iterable, pull); err != nil {
+			return ctlNext, err
+		}
 	}
 	next := pull
 	var loop *loopContext

@@ -424,6 +424,9 @@ func (p *parser) signature(d *macroDef) error {
 		} else if len(d.defaults) > 0 {
 			return p.fail("non-default argument follows default argument")
 		}
+		if slices.ContainsFunc(d.params, func(p *nameExpr) bool { return p.name == t.text }) {
+			return p.failAt(t.line, "duplicate argument %s in macro definition", quotePy(t.text))
+		}
 		d.params = append(d.params, &nameExpr{name: t.text, line: t.line, store: true, param: true})
 	}
 	_, err := p.expect(")")

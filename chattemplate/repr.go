@@ -89,22 +89,12 @@ func reprOrType(v Value) string {
 	if v == nil {
 		return "None"
 	}
-	s, err := reprDepth(v, 0)
-	if err != nil || len(s) > 200 {
+	w := reprWriter{max: 200}
+	w.write(v, 0)
+	if w.err != nil || w.over {
 		return "<" + v.typeName() + ">"
 	}
-	return s
-}
-
-// maxRepr bounds what one repr writes; the run's own limits are checked by
-// those who keep the result.
-const maxRepr = 1 << 26
-
-func reprDepth(v Value, depth int) (string, error) {
-	var w reprWriter
-	w.max = maxRepr
-	w.write(v, depth)
-	return w.b.String(), w.err
+	return w.b.String()
 }
 
 // str is Python's str(v), charged to the run.
@@ -148,6 +138,10 @@ func (w *reprWriter) write(v Value, depth int) {
 	}
 	if depth > maxValueDepth {
 		w.err = errTooDeep()
+		return
+	}
+	if s, ok := asStr(v); ok && w.b.Len()+len(s) > w.max {
+		w.over = true
 		return
 	}
 	switch v := v.(type) {

@@ -1,6 +1,7 @@
 package chattemplate
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -25,7 +26,10 @@ func (r *run) strMethod(self Value, s, name string, isMarkup bool) Value {
 			return f(r, s, args)
 		}
 		v, err := f(r, s, escapeArgs(name, args))
-		return toMarkup(v), err
+		if err != nil {
+			return nil, err
+		}
+		return toMarkup(v), nil
 	})
 }
 
@@ -185,15 +189,16 @@ func (r *run) newStr(s string) (Value, error) {
 	return Str(s), r.alloc(len(s))
 }
 
-func (r *run) newStrList(parts []string) (Value, error) {
-	if err := r.allocItems(2 * len(parts)); err != nil {
-		return nil, err
+// newStrList makes a list of texts, charging each as it comes.
+func (r *run) newStrList(parts iter.Seq[string]) (*List, error) {
+	l := NewList()
+	for p := range parts {
+		if err := r.allocItems(2); err != nil {
+			return nil, err
+		}
+		l.items = append(l.items, Str(p))
 	}
-	items := make([]Value, len(parts))
-	for i, p := range parts {
-		items[i] = Str(p)
-	}
-	return NewList(items...), nil
+	return l, nil
 }
 
 func caseMethod(name string, convert func(string) string) strFunc {
@@ -239,7 +244,7 @@ func affixMethod(name string) strFunc {
 	if name == "endswith" {
 		has = strings.HasSuffix
 	}
-	return func(_ *run, s string, args *callArgs) (Value, error) {
+	return func(r *run, s string, args *callArgs) (Value, error) {
 		v, err := args.bind(name, "prefix", "start?", "end?", "/")
 		if err != nil {
 			return nil, err
@@ -256,6 +261,9 @@ func affixMethod(name string) strFunc {
 			affix, ok := asStr(o)
 			if !ok {
 				return nil, typeErr("%s first arg must be str or a tuple of str, not %s", name, v[0].typeName())
+			}
+			if err := r.step(min(len(affix), len(part))/bytesPerStep + 1); err != nil {
+				return nil, err
 			}
 			if inside && has(part, affix) {
 				return Bool(true), nil
@@ -300,33 +308,39 @@ func strSplit(r *run, s string, args *callArgs) (Value, error) {
 	if sep == nil {
 		return r.newStrList(fields(s, limit))
 	}
-	n := strings.Count(s, *sep)
-	if limit >= 0 && int64(n) > limit {
-		n = int(limit)
-	}
-	if err := r.allocItems(2 * n); err != nil {
-		return nil, err
-	}
-	return r.newStrList(strings.SplitN(s, *sep, n+1))
+	return r.newStrList(func(yield func(string) bool) {
+		for n := int64(0); limit < 0 || n < limit; n++ {
+			before, after, found := strings.Cut(s, *sep)
+			if !found {
+				break
+			}
+			if !yield(before) {
+				return
+			}
+			s = after
+		}
+		yield(s)
+	})
 }
 
 // fields splits at runs of white space, at most limit times from the left.
-func fields(s string, limit int64) []string {
-	var parts []string
-	for {
-		s = strings.TrimLeftFunc(s, isSpace)
-		if s == "" {
-			return parts
+func fields(s string, limit int64) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for n := int64(0); ; n++ {
+			s = strings.TrimLeftFunc(s, isSpace)
+			if s == "" {
+				return
+			}
+			i := strings.IndexFunc(s, isSpace)
+			if i < 0 || limit >= 0 && n >= limit {
+				yield(s)
+				return
+			}
+			if !yield(s[:i]) {
+				return
+			}
+			s = s[i:]
 		}
-		if limit >= 0 && int64(len(parts)) >= limit {
-			return append(parts, strings.TrimRightFunc(s, isSpace))
-		}
-		i := strings.IndexFunc(s, isSpace)
-		if i < 0 {
-			return append(parts, s)
-		}
-		parts = append(parts, s[:i])
-		s = s[i:]
 	}
 }
 
@@ -335,34 +349,36 @@ func strRSplit(r *run, s string, args *callArgs) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	var parts []string
-	for limit < 0 || int64(len(parts)) < limit {
-		if sep == nil {
-			s = strings.TrimRightFunc(s, isSpace)
-			i := strings.LastIndexFunc(s, isSpace)
+	l, err := r.newStrList(func(yield func(string) bool) {
+		for n := int64(0); limit < 0 || n < limit; n++ {
+			i, size := 0, 0
+			if sep == nil {
+				s = strings.TrimRightFunc(s, isSpace)
+				i = strings.LastIndexFunc(s, isSpace)
+				_, size = utf8.DecodeRuneInString(s[max(i, 0):])
+			} else {
+				i, size = strings.LastIndex(s, *sep), len(*sep)
+			}
 			if i < 0 {
 				break
 			}
-			_, size := utf8.DecodeRuneInString(s[i:])
-			parts = append(parts, s[i+size:])
+			if !yield(s[i+size:]) {
+				return
+			}
 			s = s[:i]
-			continue
 		}
-		i := strings.LastIndex(s, *sep)
-		if i < 0 {
-			break
+		if sep == nil {
+			s = strings.TrimRightFunc(s, isSpace)
 		}
-		parts = append(parts, s[i+len(*sep):])
-		s = s[:i]
+		if sep != nil || s != "" {
+			yield(s)
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	if sep == nil {
-		s = strings.TrimFunc(s, isSpace)
-	}
-	if sep != nil || s != "" {
-		parts = append(parts, s)
-	}
-	slices.Reverse(parts)
-	return r.newStrList(parts)
+	slices.Reverse(l.items)
+	return l, nil
 }
 
 func strSplitLines(r *run, s string, args *callArgs) (Value, error) {
@@ -401,7 +417,7 @@ func partitionMethod(name string) strFunc {
 }
 
 func stripMethod(name string) strFunc {
-	return func(_ *run, s string, args *callArgs) (Value, error) {
+	return func(r *run, s string, args *callArgs) (Value, error) {
 		v, err := args.bind(name, "chars?", "/")
 		if err != nil {
 			return nil, err
@@ -413,6 +429,16 @@ func stripMethod(name string) strFunc {
 				return nil, typeErr("%s arg must be None or str", name)
 			}
 			cut = func(c rune) bool { return strings.ContainsRune(chars, c) }
+			if len(chars) > 16 { // do not search a long list for every character
+				if err := r.charge(len(chars)); err != nil {
+					return nil, err
+				}
+				set := map[rune]bool{}
+				for _, c := range chars {
+					set[c] = true
+				}
+				cut = func(c rune) bool { return set[c] }
+			}
 		}
 		if name != "rstrip" {
 			s = strings.TrimLeftFunc(s, cut)

@@ -1,6 +1,7 @@
 package chattemplate
 
 import (
+	"iter"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -38,26 +39,29 @@ func isLineEnd(c rune) bool {
 	return false
 }
 
-// splitLines is Python's str.splitlines.
-func splitLines(s string, keepEnds bool) []string {
-	var lines []string
-	for len(s) > 0 {
-		i := strings.IndexFunc(s, isLineEnd)
-		if i < 0 {
-			return append(lines, s)
+// splitLines yields the lines of Python's str.splitlines.
+func splitLines(s string, keepEnds bool) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(s) > 0 {
+			i := strings.IndexFunc(s, isLineEnd)
+			if i < 0 {
+				yield(s)
+				return
+			}
+			_, size := utf8.DecodeRuneInString(s[i:])
+			end := i + size
+			if strings.HasPrefix(s[i:], "\r\n") {
+				end = i + 2
+			}
+			if keepEnds {
+				i = end
+			}
+			if !yield(s[:i]) {
+				return
+			}
+			s = s[end:]
 		}
-		_, size := utf8.DecodeRuneInString(s[i:])
-		end := i + size
-		if strings.HasPrefix(s[i:], "\r\n") {
-			end = i + 2
-		}
-		if keepEnds {
-			i = end
-		}
-		lines = append(lines, s[:i])
-		s = s[end:]
 	}
-	return lines
 }
 
 func isASCII(s string) bool {

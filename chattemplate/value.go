@@ -170,8 +170,9 @@ func (v *dictView) at(i int) Value {
 // iterator yields values one at a time: a Python generator or iterator. It is
 // used up by iterating. Next returns nil at the end.
 type iterator struct {
-	name string // Python type name
-	next func() (Value, error)
+	name  string // Python type name
+	next  func() (Value, error)
+	depth int // how many iterators this one reads from, one behind the other
 }
 
 func (it *iterator) typeName() string { return it.name }
@@ -285,18 +286,6 @@ func (d *Dict) find(form any) int {
 		}
 	}
 	return -1
-}
-
-// lookup is Python's d[key]; found is false where Python raises KeyError.
-func (d *Dict) lookup(key Value) (v Value, found bool, err error) {
-	form, err := hashForm(key)
-	if err != nil {
-		return nil, false, err
-	}
-	if i := d.find(form); i >= 0 {
-		return d.vals[i], true, nil
-	}
-	return nil, false, nil
 }
 
 // setItem is Python's d[key] = v.
