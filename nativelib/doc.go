@@ -6,9 +6,10 @@
 // cache folder, the system; its error lists every place. [Setup] downloads a
 // pinned package by name with pip or npm, checks its sha256, unpacks the
 // libraries into the cache folder and links the names that loaders expect. It
-// can also take an archive or a folder the user brings, or only download. The
-// package opens no library, knows no model, reads no environment variable and
-// prints nothing.
+// can also take an archive or a folder the user brings, or only download.
+// [SetupSample] fetches one small model in the same way, for trying the programs
+// out. The package opens no library and no model, reads no environment variable
+// and prints nothing.
 //
 // Find may be called concurrently. Two Setups at once, of one or of several
 // processes, wait for each other by a file lock.

@@ -31,9 +31,21 @@ func (e *FetchError) Error() string {
 		why = fmt.Sprintf("%s failed: %v", e.Tool, e.Err)
 	}
 	return fmt.Sprintf("fetch %s %s: %s. By hand: get %s (sha256 %s, %s) of package %s %s from %s, "+
-		"then run setup with --from and that file; it goes into %s",
+		"then run %s with that file; it goes into %s",
 		e.Pin.Package, e.Pin.Version, why, e.Pin.File, e.Pin.SHA256, megabytes(e.Pin.Size),
-		e.Pin.Package, e.Pin.Version, e.Pin.Source, e.Target)
+		e.Pin.Package, e.Pin.Version, e.Pin.Source, e.Remedy(), e.Target)
+}
+
+// Remedy is the setup command, without the program's name, that installs the
+// file once it is there.
+func (e *FetchError) Remedy() string {
+	if e.Pin.Kind == SampleModel {
+		return "setup --sample --from"
+	}
+	if e.Pin.Backends[0] != "cpu" {
+		return "setup --backend " + e.Pin.Backends[0] + " --from"
+	}
+	return "setup --from"
 }
 
 // Unwrap is the tool's failure.
@@ -67,7 +79,11 @@ func fetch(ctx context.Context, p Pin, dir string, o SetupOptions) (string, erro
 		return "", fmt.Errorf("make a download folder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	o.Log(fmt.Sprintf("fetching %s %s for %s/%s (%s) with %s", p.Package, p.Version, p.OS, p.Arch, megabytes(p.Size), tool(p.Source)))
+	platform := ""
+	if p.OS != "" {
+		platform = " for " + p.OS + "/" + p.Arch
+	}
+	o.Log(fmt.Sprintf("fetching %s %s%s (%s) with %s", p.Package, p.Version, platform, megabytes(p.Size), tool(p.Source)))
 	if err := download(ctx, p, command, tmp); err != nil {
 		if ctx.Err() != nil {
 			return "", fmt.Errorf("fetch %s %s: %w", p.Package, p.Version, context.Cause(ctx))

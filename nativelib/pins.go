@@ -166,6 +166,9 @@ func missingHint(backend, os, arch string) string {
 // dir is the folder of the pin's libraries below the cache folder, with
 // slashes.
 func (p Pin) dir() string {
+	if p.Kind == SampleModel {
+		return sampleDirOf(p)
+	}
 	return path.Join("lib", strings.ReplaceAll(string(p.Kind), ".", "-")+suffix(p)+"-"+p.Version, p.OS+"-"+p.Arch)
 }
 

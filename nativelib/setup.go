@@ -148,16 +148,26 @@ func (o SetupOptions) install(ctx context.Context, pin Pin) (Installed, error) {
 		in.Before = true
 		return in, err
 	}
-	file, err := fetch(ctx, pin, filepath.Join(o.CacheDir, "download"), o)
+	file, err := fetch(ctx, pin, o.downloads(), o)
 	if err != nil {
 		return Installed{}, err
 	}
 	in, err := o.installPin(ctx, pin, file)
 	if err == nil {
-		// The archive is of no further use; failing to remove it harms nothing.
-		_ = os.Remove(file)
+		o.dropDownload(file)
 	}
 	return in, err
+}
+
+// downloads is the folder of archives that are being installed.
+func (o *SetupOptions) downloads() string { return filepath.Join(o.CacheDir, "download") }
+
+// dropDownload removes an installed archive from the downloads, where it is of
+// no further use; failing to do so harms nothing. What the user brought stays.
+func (o *SetupOptions) dropDownload(file string) {
+	if filepath.Dir(file) == o.downloads() {
+		_ = os.Remove(file)
+	}
 }
 
 // resolveFrom finds out what the user brought. A file of the pinned archive's
@@ -279,23 +289,32 @@ func replaceDir(dir string, fill func(tmp string) error) error {
 	return nil
 }
 
-// removeLeftovers removes staging folders of setups that were interrupted.
-// The lock is held, so none is in use.
-func removeLeftovers(lib string) {
-	packages, err := os.ReadDir(lib)
-	if err != nil {
-		return
-	}
-	for _, p := range packages {
-		entries, err := os.ReadDir(filepath.Join(lib, p.Name()))
-		if err != nil {
+// removeLeftovers removes staging folders that interrupted setups left in dir
+// and in its folders. The lock is held, so none is in use.
+func removeLeftovers(dir string) {
+	for _, e := range entriesOf(dir) {
+		full := filepath.Join(dir, e)
+		if strings.HasPrefix(e, stagingPrefix) {
+			_ = os.RemoveAll(full) // what stays is tried again by the next setup
 			continue
 		}
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), stagingPrefix) {
-				// What stays is tried again by the next setup.
-				_ = os.RemoveAll(filepath.Join(lib, p.Name(), e.Name()))
+		for _, inner := range entriesOf(full) {
+			if strings.HasPrefix(inner, stagingPrefix) {
+				_ = os.RemoveAll(filepath.Join(full, inner))
 			}
 		}
 	}
+}
+
+// entriesOf lists the names in a folder, none where it cannot be read.
+func entriesOf(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names
 }

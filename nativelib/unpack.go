@@ -40,15 +40,16 @@ func wanted(name string) bool {
 // unpacker copies wanted files into a folder, all at its top, and refuses two
 // of one name.
 type unpacker struct {
-	ctx  context.Context
-	dir  string
-	left int64 // bytes that may still be written
-	sync bool  // write through to the disk before the next file
-	seen map[string]string
+	ctx    context.Context
+	dir    string
+	wanted func(name string) bool
+	left   int64 // bytes that may still be written
+	sync   bool  // write through to the disk before the next file
+	seen   map[string]string
 }
 
 func newUnpacker(ctx context.Context, dir string) *unpacker {
-	return &unpacker{ctx: ctx, dir: dir, left: maxLibrary, sync: true, seen: map[string]string{}}
+	return &unpacker{ctx: ctx, dir: dir, wanted: wanted, left: maxLibrary, sync: true, seen: map[string]string{}}
 }
 
 // add writes one file. Only the last part of its name is used, so no name
@@ -62,7 +63,11 @@ func (u *unpacker) add(name string, r io.Reader) error {
 		return fmt.Errorf("%s and %s have one name", other, name)
 	}
 	u.seen[base] = name
-	w, err := os.OpenFile(filepath.Join(u.dir, base), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	mode := os.FileMode(0o644)
+	if sharedLibrary.MatchString(base) {
+		mode = 0o755
+	}
+	w, err := os.OpenFile(filepath.Join(u.dir, base), os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
@@ -83,15 +88,23 @@ func (u *unpacker) add(name string, r io.Reader) error {
 // into dir.
 func unpackArchive(ctx context.Context, file, dir string) error {
 	u := newUnpacker(ctx, dir)
+	if err := u.archive(file); err != nil {
+		return err
+	}
+	if len(u.seen) == 0 {
+		return fmt.Errorf("unpack %s: it holds no shared library", file)
+	}
+	return nil
+}
+
+// archive copies the wanted files of a zip (a wheel) or a compressed tar.
+func (u *unpacker) archive(file string) error {
 	unpack := u.zip
 	if strings.HasSuffix(file, ".tgz") || strings.HasSuffix(file, ".tar.gz") {
 		unpack = u.tarGz
 	}
 	if err := unpack(file); err != nil {
 		return fmt.Errorf("unpack %s: %w", file, err)
-	}
-	if len(u.seen) == 0 {
-		return fmt.Errorf("unpack %s: it holds no shared library", file)
 	}
 	return nil
 }
@@ -103,7 +116,7 @@ func (u *unpacker) zip(file string) error {
 	}
 	defer z.Close()
 	for _, f := range z.File {
-		if !f.Mode().IsRegular() || !wanted(f.Name) {
+		if !f.Mode().IsRegular() || !u.wanted(f.Name) {
 			continue
 		}
 		r, err := f.Open()
@@ -137,7 +150,7 @@ func (u *unpacker) tarGz(file string) error {
 		if err != nil {
 			return err
 		}
-		if h.Typeflag == tar.TypeReg && wanted(h.Name) {
+		if h.Typeflag == tar.TypeReg && u.wanted(h.Name) {
 			if err := u.add(h.Name, tr); err != nil {
 				return err
 			}
@@ -155,7 +168,7 @@ func copyFolder(ctx context.Context, from, dir string) error {
 	u := newUnpacker(ctx, dir)
 	for _, e := range entries {
 		full := filepath.Join(from, e.Name())
-		if info, err := os.Stat(full); err != nil || !info.Mode().IsRegular() || !wanted(e.Name()) {
+		if info, err := os.Stat(full); err != nil || !info.Mode().IsRegular() || !u.wanted(e.Name()) {
 			continue
 		}
 		f, err := os.Open(full)
