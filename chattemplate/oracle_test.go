@@ -65,8 +65,10 @@ func askOracle(t *testing.T, cases []oracleCase) []result {
 	return out.Results
 }
 
-// render renders a case with this package.
-func render(t *testing.T, c oracleCase) result {
+// renderer renders cases with this package, parsing each source once.
+type renderer map[string]*chattemplate.Template
+
+func (r renderer) render(t *testing.T, c oracleCase) result {
 	t.Helper()
 	fail := func(err error) result {
 		var e *chattemplate.Error
@@ -75,9 +77,13 @@ func render(t *testing.T, c oracleCase) result {
 		}
 		return result{Error: fmt.Sprintf("%T", err), Message: err.Error()}
 	}
-	tmpl, err := chattemplate.Parse("test", c.Source)
-	if err != nil {
-		return fail(err)
+	tmpl := r[c.Source]
+	if tmpl == nil {
+		var err error
+		if tmpl, err = chattemplate.Parse("test", c.Source); err != nil {
+			return fail(err)
+		}
+		r[c.Source] = tmpl
 	}
 	v, err := chattemplate.ParseJSON(c.Vars)
 	if err != nil {
@@ -228,12 +234,13 @@ func TestTemplates(t *testing.T) {
 	if err := json.Unmarshal(b, &golden); err != nil {
 		t.Fatal(err)
 	}
+	r := renderer{}
 	for _, c := range chatCases(t, repositoryTemplates(t)) {
 		want := golden[c.template][c.conversation]
 		if want == "" {
 			t.Errorf("%s has no entry for %s, %s: run with -update", rendersFile, c.template, c.conversation)
 		}
-		if got := render(t, c.oracleCase); short(got) != want {
+		if got := r.render(t, c.oracleCase); short(got) != want {
 			t.Errorf("%s, %s: got %s, want %s\n%s", c.template, c.conversation, short(got), want, got)
 		}
 	}
@@ -252,7 +259,7 @@ func TestTemplatesOracle(t *testing.T) {
 	}
 	want := askOracle(t, asked)
 	golden := map[string]map[string]string{}
-	texts, bad := 0, 0
+	texts, bad, r := 0, 0, renderer{}
 	for i, c := range cases {
 		if want[i].Out != nil {
 			texts++
@@ -263,7 +270,7 @@ func TestTemplatesOracle(t *testing.T) {
 		if g := golden[c.template]; g != nil {
 			g[c.conversation] = short(want[i])
 		}
-		if d := differs(render(t, c.oracleCase), want[i]); d != "" {
+		if d := differs(r.render(t, c.oracleCase), want[i]); d != "" {
 			bad++
 			t.Errorf("%s, %s: %s", c.template, c.conversation, d)
 		}

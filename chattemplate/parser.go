@@ -233,28 +233,42 @@ func (p *parser) statement() ([]stmt, error) {
 	if t.kind != tokName {
 		return nil, p.fail("tag name expected")
 	}
-	parseTag := map[string]func() (stmt, error){
-		"for": p.forTag, "if": p.ifTag, "set": p.setTag, "macro": p.macroTag,
-		"call": p.callTag, "filter": p.filterTag, "with": p.withTag, "do": p.doTag,
-		"break": p.controlTag, "continue": p.controlTag, "generation": p.generationTag,
-	}[t.text]
-	switch {
-	case parseTag != nil:
-		p.tags = append(p.tags, t.text)
-		defer func() { p.tags = p.tags[:len(p.tags)-1] }()
-		s, err := parseTag()
-		return []stmt{s}, err
-	case t.text == "print":
-		return p.printTag()
-	}
+	var parseTag func() (stmt, error)
 	switch t.text {
+	case "for":
+		parseTag = p.forTag
+	case "if":
+		parseTag = p.ifTag
+	case "set":
+		parseTag = p.setTag
+	case "macro":
+		parseTag = p.macroTag
+	case "call":
+		parseTag = p.callTag
+	case "filter":
+		parseTag = p.filterTag
+	case "with":
+		parseTag = p.withTag
+	case "do":
+		parseTag = p.doTag
+	case "break", "continue":
+		parseTag = p.controlTag
+	case "generation":
+		parseTag = p.generationTag
+	case "print":
+		return p.printTag()
 	case "block", "extends", "include", "import", "from", "autoescape":
 		return nil, &tensor.UnsupportedError{
 			What: "tag " + t.text + " in a chat template, line " + formatInt(int64(t.line)),
 			Hint: "chat templates stand alone: put the text of the other template here",
 		}
+	default:
+		return nil, p.failTag(t.text, t.line)
 	}
-	return nil, p.failTag(t.text, t.line)
+	p.tags = append(p.tags, t.text)
+	defer func() { p.tags = p.tags[:len(p.tags)-1] }()
+	s, err := parseTag()
+	return []stmt{s}, err
 }
 
 func (p *parser) printTag() ([]stmt, error) {

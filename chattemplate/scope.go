@@ -43,10 +43,12 @@ type symbolLoad struct {
 	from varID
 }
 
-// symbols is what is known of the names of one scope.
+// symbols is what is known of the names of one scope. The scan of a branch of
+// an if has the scan so far as base and notes only what it adds.
 type symbols struct {
 	level  int
-	parent *symbols
+	parent *symbols // the scope around
+	base   *symbols // the same scope before the branch, or nil
 	fn     *fnScope
 	refs   map[string]varID
 	loads  map[varID]symbolLoad
@@ -65,14 +67,34 @@ func newSymbols(parent *symbols, fn *fnScope) *symbols {
 	return s
 }
 
-func (s *symbols) copy() *symbols {
-	c := newSymbols(s.parent, s.fn)
-	c.level = s.level
-	c.merge(s)
-	return c
+// branch starts the scan of a branch.
+func (s *symbols) branch() *symbols {
+	b := newSymbols(s.parent, s.fn)
+	b.level, b.base = s.level, s
+	return b
 }
 
-// merge adds what another scan of the same scope found.
+// own returns the variable that a name has in this scope.
+func (s *symbols) own(name string) (varID, bool) {
+	for ; s != nil; s = s.base {
+		if id, ok := s.refs[name]; ok {
+			return id, true
+		}
+	}
+	return varID{}, false
+}
+
+// writes tells whether this scope has assigned the name so far.
+func (s *symbols) writes(name string) bool {
+	for ; s != nil; s = s.base {
+		if s.stores[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// merge adds what a branch found.
 func (s *symbols) merge(o *symbols) {
 	for name, id := range o.refs {
 		s.refs[name] = id
@@ -102,7 +124,7 @@ func (s *symbols) define(name string, l symbolLoad) varID {
 // find returns the variable a name stands for, here or further out.
 func (s *symbols) find(name string) (varID, bool) {
 	for ; s != nil; s = s.parent {
-		if id, ok := s.refs[name]; ok {
+		if id, ok := s.own(name); ok {
 			return id, true
 		}
 	}
@@ -111,7 +133,7 @@ func (s *symbols) find(name string) (varID, bool) {
 
 func (s *symbols) store(name string) {
 	s.stores[name] = true
-	if _, ok := s.refs[name]; ok {
+	if _, ok := s.own(name); ok {
 		return
 	}
 	if outer, ok := s.parent.find(name); ok {
@@ -138,7 +160,7 @@ func (s *symbols) branches(list ...*symbols) {
 	written := map[string]bool{}
 	for _, b := range list {
 		for name := range b.stores {
-			if !s.stores[name] {
+			if !s.writes(name) {
 				written[name] = true
 			}
 		}
@@ -147,7 +169,7 @@ func (s *symbols) branches(list ...*symbols) {
 		s.merge(b)
 	}
 	for name := range written {
-		id := s.refs[name]
+		id, _ := s.own(name)
 		if outer, ok := s.parent.find(name); ok {
 			s.setLoad(id, symbolLoad{kind: loadAlias, from: outer})
 		} else {
@@ -207,7 +229,7 @@ func (s *symbols) scan(list []stmt) {
 func (s *symbols) scanIf(st *ifStmt) {
 	s.scanExpr(false, st.tests[0])
 	branch := func(scan func(b *symbols)) *symbols {
-		b := s.copy()
+		b := s.branch()
 		scan(b)
 		return b
 	}

@@ -559,7 +559,7 @@ func TestSemantics(t *testing.T) {
 
 func checkSemantics(t *testing.T, c oracleCase, want result) {
 	t.Helper()
-	got := render(t, c)
+	got := renderer{}.render(t, c)
 	if _, ok := known[c.Source]; ok {
 		return
 	}
