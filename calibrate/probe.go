@@ -97,10 +97,7 @@ func (p *prober) vector(role arch.Role, layer int) ([]float32, error) {
 		return nil, err
 	}
 	v := make([]float32, t.Elements())
-	if err := t.ReadFloat32(v, 0); err != nil {
-		return nil, fmt.Errorf("read tensor %q: %w", t.Name, err)
-	}
-	return v, nil
+	return v, t.ReadWeights(v, 0)
 }
 
 // embed looks up the embeddings of the probe: the beginning-of-sequence token,
@@ -118,8 +115,8 @@ func (p *prober) embed(seed uint64) (panel, error) {
 		if i == 0 && p.spec.BOS >= 0 && p.spec.BOS < p.spec.Vocab {
 			id = p.spec.BOS
 		}
-		if err := t.ReadFloat32(row, int64(id)*int64(len(row))); err != nil {
-			return nil, fmt.Errorf("read row %d of tensor %q: %w", id, t.Name, err)
+		if err := t.ReadWeights(row, int64(id)*int64(len(row))); err != nil {
+			return nil, err
 		}
 		for c, v := range row {
 			x[c*Tokens+i] = v
@@ -146,8 +143,8 @@ func (p *prober) linear(ctx context.Context, role, bias arch.Role, layer int, x 
 				return err
 			}
 			w := make([]float32, n*cols)
-			if err := t.ReadFloat32(w, int64(from)*int64(cols)); err != nil {
-				return fmt.Errorf("read tensor %q: %w", t.Name, err)
+			if err := t.ReadWeights(w, int64(from)*int64(cols)); err != nil {
+				return err
 			}
 			p.kern(out[from*Tokens:(from+n)*Tokens], w, x)
 			return nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
@@ -25,6 +26,7 @@ type Job struct {
 
 	ck   *checkpoint.Checkpoint
 	opts Options
+	fold *calibrate.Fold // of the tuned outputs; nil until probed
 }
 
 // Artifact is what is known of one output beside its plan.
@@ -140,13 +142,13 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 			if !ok {
 				return fmt.Errorf("tensor %q is not in %s", p.Weight.Name, j.ck.ID())
 			}
-			r = &plan.Read{Tensor: t, Rows: 1, Cols: p.Weight.Shape[0]}
+			r = &plan.Read{Tensor: t, Role: p.Weight.Role, Layer: p.Weight.Layer, Rows: 1, Cols: p.Weight.Shape[0]}
 			if len(p.Weight.Shape) == 2 {
 				r.Rows, r.Cols = p.Weight.Shape[0], p.Weight.Shape[1]
 			}
 			reads[p.Weight.Name] = r
 		}
-		p.Output.Artifact = index
+		p.Output.Artifact, p.Output.Tuned = index, w.Importance != "" && !j.lossless()
 		r.Outputs = append(r.Outputs, p.Output)
 	}
 	a := &Artifact{Dir: w.dir, Recipe: w.Recipe, Reference: w.reference}

@@ -53,6 +53,9 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 	if s.RoPE.Type != "default" {
 		m.Architecture.RoPEScaling = s.RoPE.Type
 	}
+	if r.Importance != "" && !j.lossless() {
+		m.Target.Calibration = j.calibration()
+	}
 	if !body.IsFloat() {
 		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
 	}

@@ -21,20 +21,23 @@ import (
 const chunkElements = 256 << 10
 
 // BytesPerWorker is the buffer memory of one worker in the worst case: a chunk
-// as float32 and its largest stored form, for one row when rows are longer
+// as float32, folded, and in its largest stored forms, for one row when rows are longer
 // than a chunk.
 func (j *Job) BytesPerWorker() int64 {
 	elements := int64(chunkElements)
 	for _, r := range j.Plan.Reads {
 		elements = max(elements, int64(r.Cols))
 	}
-	return elements * (4 + 4 + 2)
+	return elements * (4 + 4 + 4 + 2)
 }
 
 // Write fills the staging folder: every file of every artifact but its
 // metadata, which [Job.WriteMetadata] adds last.
 func (j *Job) Write(ctx context.Context) error {
 	if err := j.prepare(); err != nil {
+		return err
+	}
+	if err := j.probe(ctx); err != nil {
 		return err
 	}
 	w := &writer{job: j, total: j.Plan.SourceElements()}
@@ -201,12 +204,14 @@ func (w *writer) progress(n int64) {
 type encoder struct {
 	w      *writer
 	values []float32
+	folded []float32
 	forms  []encoded
 }
 
 // encoded is a chunk in one form, kept while several artifacts want it.
 type encoded struct {
 	form                plan.Form
+	tuned               bool
 	data, scales, zeros []byte
 	counts              roundings
 }
@@ -217,18 +222,14 @@ type roundings struct{ overflow, flushed int64 }
 func (e *encoder) chunk(c chunk) error {
 	n := c.rows * c.read.Cols
 	e.values = grow(e.values, n)
-	if err := c.read.Tensor.ReadFloat32(e.values, int64(c.row)*int64(c.read.Cols)); err != nil {
-		return fmt.Errorf("read tensor %q: %w", c.read.Tensor.Name, err)
-	}
-	if i := notFinite(e.values); i >= 0 {
-		return &tensor.FormatError{Offset: -1, Field: fmt.Sprintf("tensor %q", c.read.Tensor.Name),
-			Err: fmt.Errorf("element %v at row %d, column %d: the checkpoint is damaged", e.values[i], c.row+i/c.read.Cols, i%c.read.Cols)}
+	if err := c.read.Tensor.ReadWeights(e.values, int64(c.row)*int64(c.read.Cols)); err != nil {
+		return err
 	}
 	used := 0
 	for _, o := range c.read.Outputs {
 		enc := (*encoded)(nil)
 		for i := range e.forms[:used] {
-			if e.forms[i].form == o.Form {
+			if e.forms[i].form == o.Form && e.forms[i].tuned == o.Tuned {
 				enc = &e.forms[i]
 			}
 		}
@@ -238,7 +239,12 @@ func (e *encoder) chunk(c chunk) error {
 			}
 			enc = &e.forms[used]
 			used++
-			if err := enc.encode(o.Form, e.values, c); err != nil {
+			values, importance := e.values, []float32(nil)
+			if o.Tuned {
+				values, importance = e.fold(c)
+			}
+			enc.tuned = o.Tuned
+			if err := enc.encode(o.Form, values, importance, c); err != nil {
 				return fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, err)
 			}
 		}
@@ -249,8 +255,37 @@ func (e *encoder) chunk(c chunk) error {
 	return nil
 }
 
+// fold returns the chunk's values after the job's fold, and the importance of
+// their columns.
+func (e *encoder) fold(c chunk) (values, importance []float32) {
+	f := e.w.job.fold
+	rows, cols := f.Scales(c.read.Role, c.read.Layer)
+	importance = f.Importance(c.read.Role, c.read.Layer)
+	if rows == nil && cols == nil {
+		return e.values, importance
+	}
+	e.folded = grow(e.folded, len(e.values))
+	for r := range c.rows {
+		scale := float32(1)
+		if rows != nil {
+			scale = rows[c.row+r]
+		}
+		src, dst := e.values[r*c.read.Cols:][:c.read.Cols], e.folded[r*c.read.Cols:][:c.read.Cols]
+		if cols == nil {
+			for i, v := range src {
+				dst[i] = v * scale
+			}
+			continue
+		}
+		for i, v := range src {
+			dst[i] = v * scale * cols[i]
+		}
+	}
+	return e.folded, importance
+}
+
 // encode fills the buffers with the chunk's values in a form.
-func (e *encoded) encode(f plan.Form, values []float32, c chunk) error {
+func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) error {
 	data, scales, zeros := f.RowBytes(c.read.Cols)
 	e.form, e.counts = f, roundings{}
 	e.data, e.scales, e.zeros = grow(e.data, data*c.rows), grow(e.scales, scales*c.rows), grow(e.zeros, zeros*c.rows)
@@ -263,8 +298,10 @@ func (e *encoded) encode(f plan.Form, values []float32, c chunk) error {
 		e.counts = roundings{int64(over), int64(flushed)}
 		return nil
 	}
+	o := f.Options()
+	o.Importance = importance
 	_, err := matmulnbits.QuantizeRows(matmulnbits.Rows{Data: e.data, Scales: e.scales, Zeros: e.zeros},
-		values, c.rows, c.read.Cols, f.Options())
+		values, c.rows, c.read.Cols, o)
 	return err
 }
 
@@ -303,23 +340,6 @@ func (j *Job) checkRounding() error {
 		}
 	}
 	return nil
-}
-
-// notFinite returns the index of the first NaN or infinity, -1 for none.
-func notFinite(v []float32) int {
-	var bad float32
-	for _, x := range v {
-		bad += x - x // 0 unless x is NaN or infinite
-	}
-	if bad == 0 {
-		return -1
-	}
-	for i, x := range v {
-		if x-x != 0 {
-			return i
-		}
-	}
-	return -1
 }
 
 // grow returns s with length n, reallocated only when it must be.

@@ -66,14 +66,26 @@ func OpenFiles(path string) (*Folder, error) {
 		}
 		f.Dir, f.Model = filepath.Dir(path), path
 	}
-	if err := f.readConfigs(); err != nil {
+	err = f.readConfigs(func(name string) ([]byte, error) { return readSmall(filepath.Join(f.Dir, name)) })
+	if err != nil {
 		return nil, fmt.Errorf("open model folder %s: %w", f.Dir, err)
 	}
 	return f, nil
 }
 
+// FromFiles is like [OpenFiles] for small files that are in no folder, such as
+// those rebuilt from a GGUF file. Path is for errors; read returns a file's
+// content by name, or fs.ErrNotExist.
+func FromFiles(path string, read func(name string) ([]byte, error)) (*Folder, error) {
+	f := &Folder{Dir: path}
+	if err := f.readConfigs(read); err != nil {
+		return nil, fmt.Errorf("open model %s: %w", path, err)
+	}
+	return f, nil
+}
+
 // readConfigs reads every small file that is there.
-func (f *Folder) readConfigs() error {
+func (f *Folder) readConfigs(read func(name string) ([]byte, error)) error {
 	for _, file := range []struct {
 		name  string
 		parse func([]byte) error
@@ -84,7 +96,7 @@ func (f *Folder) readConfigs() error {
 		{TokenizerConfigFile, func(b []byte) (err error) { f.Tokenizer, err = ParseTokenizerConfig(b); return }},
 		{ChatTemplateFile, func(b []byte) error { f.setTemplate("default", string(b)); return nil }},
 	} {
-		data, err := readSmall(filepath.Join(f.Dir, file.name))
+		data, err := read(file.name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

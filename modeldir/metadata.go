@@ -50,6 +50,7 @@ type TargetSpecs struct {
 	Symmetric         bool   `json:"symmetric"`
 	ActivationType    string `json:"activation_type"` // "float32", "float16"
 	ScaleType         string `json:"scale_type,omitempty"`
+	Calibration       string `json:"calibration,omitempty"`
 	Dialect           string `json:"dialect"` // "fused" or "standard"
 	// RanOnDevice says whether the artifact was run on the hardware it is for.
 	RanOnDevice string `json:"ran_on_device"` // "yes" or "not run on the device"

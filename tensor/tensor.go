@@ -74,6 +74,41 @@ type Tensor struct {
 // was opened.
 func (t *Tensor) Elements() int64 { n, _ := t.Shape.Elements(); return n }
 
+// ReadWeights is ReadFloat32 for weights, which are finite in every sound
+// checkpoint: a NaN or infinity is a [FormatError] that says where it lies.
+func (t *Tensor) ReadWeights(dst []float32, offset int64) error {
+	if err := t.ReadFloat32(dst, offset); err != nil {
+		return fmt.Errorf("read tensor %q: %w", t.Name, err)
+	}
+	i := notFinite(dst)
+	if i < 0 {
+		return nil
+	}
+	at, cols := offset+int64(i), int64(1)
+	if n := len(t.Shape); n > 0 {
+		cols = max(1, int64(t.Shape[n-1]))
+	}
+	return &FormatError{Offset: -1, Field: fmt.Sprintf("tensor %q", t.Name),
+		Err: fmt.Errorf("the element at row %d, column %d is %v: the checkpoint is damaged", at/cols, at%cols, dst[i])}
+}
+
+// notFinite returns the index of the first NaN or infinity, -1 for none.
+func notFinite(v []float32) int {
+	var bad float32
+	for _, x := range v {
+		bad += x - x // 0 unless x is NaN or infinite
+	}
+	if bad == 0 {
+		return -1
+	}
+	for i, x := range v {
+		if x-x != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
 // Raw reads elements of a plain [DType] stored little-endian from R, starting
 // at byte Offset, and converts them to float32. Integer types convert by value.
 type Raw struct {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
@@ -49,6 +50,8 @@ type Const struct {
 // one row.
 type Read struct {
 	Tensor     *tensor.Tensor
+	Role       arch.Role
+	Layer      int
 	Rows, Cols int
 	Outputs    []Output
 }
@@ -58,9 +61,12 @@ type Read struct {
 type Output struct {
 	Artifact int // index into Plan.Artifacts
 	Form     Form
-	Data     Region
-	Scales   Region
-	Zeros    Region
+	// Tuned outputs take the weights after the fold of package calibrate, and
+	// quantize them by its importance.
+	Tuned  bool
+	Data   Region
+	Scales Region
+	Zeros  Region
 }
 
 // Region is where the rows of a tensor lie in the data file.

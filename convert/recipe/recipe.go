@@ -34,8 +34,13 @@ type Recipe struct {
 	// Activations is the element type between nodes: "float32" or "float16".
 	Activations string `json:"activations"`
 	// AccuracyLevel is MatMulNBits' attribute: 4 computes in int8, 0 in fp32.
-	AccuracyLevel int    `json:"accuracy_level"`
-	Rules         []Rule `json:"rules"`
+	AccuracyLevel int `json:"accuracy_level"`
+	// Importance says how the quantizer learns which input channels matter:
+	// "" treats all alike; "probe" runs a few random token ids through the
+	// float model and folds scales between neighbouring weights (package
+	// calibrate). It needs no text.
+	Importance string `json:"importance,omitempty"`
+	Rules      []Rule `json:"rules"`
 }
 
 // Rule sets the form of some roles in some layers.
@@ -115,6 +120,7 @@ func (r *Recipe) check() error {
 		{"precision", r.Precision, []string{"fp32", "fp16", "int8", "int4"}},
 		{"dialect", r.Dialect, []string{"fused", "standard"}},
 		{"activations", r.Activations, []string{"float32", "float16"}},
+		{"importance", r.Importance, []string{"", "probe"}},
 	} {
 		if !slices.Contains(c.known, c.value) {
 			return bad(c.field, "%q: choose %s", c.value, strings.Join(c.known, ", "))
