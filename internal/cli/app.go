@@ -134,6 +134,7 @@ type common struct {
 	LogLevel string
 	Threads  int
 	Context  int
+	Library  string
 }
 
 // usageError marks a mistake of the command line.
@@ -171,6 +172,7 @@ func (c *common) root(name, short, long string) *cobra.Command {
 	f.BoolVarP(&c.Quiet, "quiet", "q", false, "print results and errors only: no progress, no notes")
 	f.StringVar(&c.LogLevel, "log-level", "warn", "what is logged to standard error: debug, info, warn, error")
 	f.IntVar(&c.Threads, "threads", 0, "number of threads (default: one per core)")
+	f.StringVar(&c.Library, "library", "", "ONNX Runtime library, a file or its folder (default: $"+libraryEnv+",\nbeside the program, what setup fetched, the system's)")
 	return root
 }
 

@@ -1,14 +1,50 @@
 package cli
 
-import "fmt"
+import (
+	"path/filepath"
+	"runtime"
+
+	"github.com/llama-pajamas/llama-pajamas/nativelib"
+)
 
 // libraryEnv names the variable that points at the ONNX Runtime library.
 const libraryEnv = "LLAMA_PAJAMAS_ONNXRUNTIME"
 
-// findORT finds the ONNX Runtime library.
+// setupCommand is what a user types to fetch it, whichever program says so.
+const setupCommand = "llama-pajamas-run-onnx setup"
+
+// findORT returns the path of the ONNX Runtime library.
 func (c *common) findORT() (string, error) {
-	if p := c.Getenv(libraryEnv); p != "" {
-		return p, nil
+	found, err := c.locateORT("cpu")
+	return found.Path, err
+}
+
+// locateORT finds the library for a backend and says where it was found: named
+// by --library or by the variable, beside the program, in the cache folder, in
+// the system. Its error tells all these places and what setup would do.
+func (c *common) locateORT(backend string) (nativelib.Found, error) {
+	o := nativelib.FindOptions{
+		Flag: c.Library, FlagName: "--library",
+		Env: c.Getenv(libraryEnv), EnvName: libraryEnv,
+		Backend: backend, SetupCommand: setupCommand,
 	}
-	return "", fmt.Errorf("no ONNX Runtime library; set %s", libraryEnv)
+	if c.Program != "" {
+		program := c.Program
+		if real, err := filepath.EvalSymlinks(program); err == nil {
+			program = real // beside the program itself, not beside a link to it
+		}
+		o.ExeDir = filepath.Dir(program)
+	}
+	if dir, err := c.CacheDir(); err == nil {
+		o.CacheDir = dir
+	}
+	// Windows looks for libraries in PATH, but System32 is in it too and may
+	// hold an onnxruntime.dll of its own, which is too old.
+	switch runtime.GOOS {
+	case "linux":
+		o.LibraryPath = filepath.SplitList(c.Getenv("LD_LIBRARY_PATH"))
+	case "darwin":
+		o.LibraryPath = filepath.SplitList(c.Getenv("DYLD_LIBRARY_PATH"))
+	}
+	return nativelib.Find(nativelib.ONNXRuntime, o)
 }

@@ -21,7 +21,8 @@ func runONNXCommand(c *common) *cobra.Command {
 		`Runs the ONNX language models that llama-pajamas-quant convert or
 onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens; memory is taken as it grows (default: the model's own limit)")
-	root.AddCommand(chatCommand(c), generateCommand(c), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c))
+	root.AddCommand(chatCommand(c), generateCommand(c), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
+		setupONNXCommand(c), doctorCommand(c))
 	return root
 }
 
