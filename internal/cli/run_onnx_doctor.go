@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,45 +13,81 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llama-pajamas/llama-pajamas/hardware"
+	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
+	"github.com/llama-pajamas/llama-pajamas/nativelib"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 )
 
 func doctorCommand(c *common) *cobra.Command {
 	var asJSON bool
 	cmd := command("doctor", "Say what this machine can run, and why not the rest",
-		`Looks at the machine and for the ONNX Runtime library and tells which execution
-providers can be used. Exit code 1 if none can.`,
+		`Looks at the machine, finds and opens the ONNX Runtime library, and tells for
+each backend whether it can be used here, and if not, why and what to do. Exit
+code 1 if none can.`,
 		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), c, asJSON) })
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
 
-// diagnosis is what doctor --json prints.
+// diagnosis is what doctor --json prints. Sizes are in bytes, 0 where unknown.
 type diagnosis struct {
-	Program  string          `json:"program"`
-	System   string          `json:"system"`
-	CPU      string          `json:"cpu"`
-	Threads  int             `json:"threads"`
-	Features []string        `json:"cpu_features"`
-	Memory   uint64          `json:"memory_bytes"`
-	Free     uint64          `json:"memory_free_bytes"`
-	GPUs     []string        `json:"gpus"`
-	Library  libraryReport   `json:"onnxruntime"`
-	Backends []backendReport `json:"backends"`
+	Version      string          `json:"version"`
+	OS           string          `json:"os"`
+	Arch         string          `json:"arch"`
+	CPU          cpuReport       `json:"cpu"`
+	Memory       memoryReport    `json:"memory"`
+	Accelerators []accelerator   `json:"accelerators"`
+	Library      libraryReport   `json:"onnxruntime"`
+	Backends     []backendReport `json:"backends"`
+	Cache        cacheReport     `json:"cache"`
+}
+
+type cpuReport struct {
+	Name     string   `json:"name"`
+	Cores    int      `json:"cores"`
+	Logical  int      `json:"hardware_threads"`
+	Threads  int      `json:"default_threads"`
+	Features []string `json:"features"`
+	Int8Dot  bool     `json:"int8_dot_product"`
+}
+
+type memoryReport struct {
+	Total uint64 `json:"total_bytes"`
+	Free  uint64 `json:"free_bytes"`
+	Error string `json:"error,omitempty"`
+}
+
+type accelerator struct {
+	Name    string `json:"name"`
+	Driver  string `json:"driver,omitempty"`
+	Compute string `json:"compute_capability,omitempty"`
+	Total   uint64 `json:"memory_bytes,omitempty"`
+	Free    uint64 `json:"memory_free_bytes,omitempty"`
 }
 
 type libraryReport struct {
-	Path    string `json:"path,omitempty"`
-	Where   string `json:"where,omitempty"`
-	Version string `json:"version,omitempty"`
-	Error   string `json:"error,omitempty"`
+	Path      string   `json:"path,omitempty"`
+	Where     string   `json:"where,omitempty"`
+	Version   string   `json:"version,omitempty"`
+	Providers []string `json:"providers,omitempty"`
+	Error     string   `json:"error,omitempty"`
+
+	err error
 }
 
-// backendReport says whether a backend can be used; Why is the reason if not.
+// backendReport says whether a backend can be used: Why tells what is in the
+// way, Do what would help; both are empty when OK.
 type backendReport struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 	Why  string `json:"why,omitempty"`
+	Do   string `json:"do,omitempty"`
+}
+
+type cacheReport struct {
+	Dir   string `json:"dir"`
+	Bytes int64  `json:"bytes"`
+	Error string `json:"error,omitempty"`
 }
 
 func runDoctor(ctx context.Context, c *common, asJSON bool) error {
@@ -58,116 +96,145 @@ func runDoctor(ctx context.Context, c *common, asJSON bool) error {
 	if asJSON {
 		err = printJSON(c.Out, d)
 	} else {
-		err = d.print(c.Out)
+		err = d.print(c.Out, c.Color(c.OutTerminal))
 	}
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(d.Backends, func(b backendReport) bool { return b.OK }) {
-		return fmt.Errorf("no backend can be used: %s", d.Backends[0].Why)
+		return fmt.Errorf("this machine cannot run models yet: %s", d.Backends[0].Why)
 	}
 	return nil
 }
 
-func (c *common) diagnose(ctx context.Context) diagnosis {
+func (c *common) diagnose(ctx context.Context) *diagnosis {
 	cpu := hardware.DetectCPU(ctx)
-	d := diagnosis{
-		Program: "llama-pajamas " + Version, System: runtime.GOOS + "/" + runtime.GOARCH,
-		CPU: cpu.Name, Threads: cpu.Threads(), Features: strings.Fields(cpu.Features.String()), GPUs: []string{},
-	}
-	if m, err := hardware.DetectMemory(ctx); err == nil {
-		d.Memory, d.Free = m.Total, m.Available
-	}
 	acc := hardware.DetectAccelerators(ctx)
-	for _, g := range acc.NVIDIA {
-		d.GPUs = append(d.GPUs, fmt.Sprintf("%s, compute capability %s, driver %s, %s free of %s", g.Name, g.Compute, g.Driver,
-			humanBytes(int64(g.FreeMemory)), humanBytes(int64(g.TotalMemory))))
+	d := &diagnosis{
+		Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH,
+		CPU: cpuReport{
+			Name: cpu.Name, Cores: cpu.Physical, Logical: cpu.Logical, Threads: cpu.Threads(),
+			Features: strings.Fields(cpu.Features.String()), Int8Dot: cpu.Features.HasInt8Dot(),
+		},
+		Accelerators: listAccelerators(acc),
+		Library:      c.examineLibrary("cpu"),
+		Cache:        c.examineCache(ctx),
 	}
-	if acc.Jetson != "" {
-		d.GPUs = append(d.GPUs, acc.Jetson)
+	if m, err := hardware.DetectMemory(ctx); err != nil {
+		d.Memory.Error = err.Error()
+	} else {
+		d.Memory.Total, d.Memory.Free = m.Total, m.Available
 	}
-	if acc.Apple {
-		d.GPUs = append(d.GPUs, "Apple GPU and Neural Engine")
-	}
-	providers := c.examineLibrary(&d.Library)
-	d.Backends = backends(d, acc, providers)
+	d.Backends = c.judgeBackends(d.Library, acc)
 	return d
 }
 
-// examineLibrary finds and opens the library and lists its providers.
-func (c *common) examineLibrary(r *libraryReport) []string {
-	found, err := c.locateORT()
-	if err != nil {
-		r.Error = err.Error()
-		return nil
+func listAccelerators(acc hardware.Accelerators) []accelerator {
+	list := []accelerator{}
+	for _, g := range acc.NVIDIA {
+		list = append(list, accelerator{Name: g.Name, Driver: g.Driver, Compute: g.Compute, Total: g.TotalMemory, Free: g.FreeMemory})
 	}
-	r.Path, r.Where = found.Path, found.Where
-	lib, err := ort.Open(found.Path)
-	if err != nil {
-		r.Error = err.Error()
-		return nil
+	if acc.Jetson != "" {
+		list = append(list, accelerator{Name: acc.Jetson})
 	}
-	r.Version = lib.Version()
-	providers, err := lib.AvailableProviders()
-	if err != nil {
-		r.Error = err.Error()
+	if acc.Apple {
+		list = append(list, accelerator{Name: "Apple GPU and Neural Engine"})
 	}
-	return providers
+	return list
 }
 
-// backends judges each backend: the library, its provider, the hardware.
-func backends(d diagnosis, acc hardware.Accelerators, providers []string) []backendReport {
-	nvidia, apple := len(acc.NVIDIA) > 0 || acc.Jetson != "", acc.Apple
+// examineLibrary finds and opens the library for a backend.
+func (c *common) examineLibrary(backend string) libraryReport {
+	found, err := c.locateORT(backend)
+	r := libraryReport{Path: found.Path, Where: found.Where}
+	if err == nil {
+		var lib *ort.Library
+		if lib, err = ort.Open(found.Path); err == nil {
+			r.Version = lib.Version()
+			r.Providers, err = lib.AvailableProviders()
+		}
+	}
+	if err != nil {
+		r.err, r.Error = err, err.Error()
+	}
+	return r
+}
+
+// examineCache sums up the files of the cache folder, which may not be there.
+func (c *common) examineCache(ctx context.Context) cacheReport {
+	dir, err := c.CacheDir()
+	if err != nil {
+		return cacheReport{Error: err.Error()}
+	}
+	r := cacheReport{Dir: dir}
+	// Files that cannot be read, or go away meanwhile, count nothing.
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil || !e.Type().IsRegular() {
+			return nil
+		}
+		if info, err := e.Info(); err == nil {
+			r.Bytes += info.Size()
+		}
+		return nil
+	})
+	return r
+}
+
+// judgeBackends judges each backend: the hardware, this program, the library
+// and the provider in it, in this order.
+func (c *common) judgeBackends(cpuLibrary libraryReport, acc hardware.Accelerators) []backendReport {
+	nvidia := len(acc.NVIDIA) > 0 || acc.Jetson != ""
+	driven := onnxruntime.Names()
 	var list []backendReport
 	for _, b := range []struct {
-		name, provider, hardware string
-		have, built              bool
+		name, provider string
+		have           bool
+		lack           string
 	}{
-		{"cpu", "CPUExecutionProvider", "", true, true},
-		{"cuda", "CUDAExecutionProvider", "no NVIDIA card was found", nvidia, false},
-		{"tensorrt", "TensorrtExecutionProvider", "no NVIDIA card was found", nvidia, false},
-		{"coreml", "CoreMLExecutionProvider", "this is no Apple silicon Mac", apple, false},
+		{"cpu", "CPUExecutionProvider", true, ""},
+		{"cuda", "CUDAExecutionProvider", nvidia, "no NVIDIA card or driver was found"},
+		{"tensorrt", "TensorrtExecutionProvider", nvidia, "no NVIDIA card or driver was found"},
+		{"coreml", "CoreMLExecutionProvider", acc.Apple, "this is no Mac with Apple silicon"},
 	} {
 		r := backendReport{Name: b.name}
 		switch {
 		case !b.have:
-			r.Why = b.hardware
-		case !b.built:
-			r.Why = "this version of the program does not drive it yet"
-		case d.Library.Error != "":
-			r.Why = d.Library.Error
-		case !slices.Contains(providers, b.provider):
-			r.Why = fmt.Sprintf("the library has no %s", b.provider)
+			r.Why = b.lack
+		case !slices.Contains(driven, b.name):
+			r.Why = "this release of the program does not drive it"
+			r.Do = "use --backend " + driven[0]
 		default:
-			r.OK = true
+			lib := cpuLibrary
+			if b.name != "cpu" {
+				lib = c.examineLibrary(b.name)
+			}
+			r.Why, r.Do = lib.lacks(b.name, b.provider)
+			r.OK = r.Why == ""
 		}
 		list = append(list, r)
 	}
 	return list
 }
 
-func (d *diagnosis) print(w io.Writer) error {
-	var b strings.Builder
-	row := func(name, format string, a ...any) { fmt.Fprintf(&b, "%-12s %s\n", name, fmt.Sprintf(format, a...)) }
-	row("program", "%s on %s", d.Program, d.System)
-	row("processor", "%s, %d threads (%s)", d.CPU, d.Threads, strings.Join(d.Features, " "))
-	row("memory", "%s, %s free", humanBytes(int64(d.Memory)), humanBytes(int64(d.Free)))
-	for _, g := range d.GPUs {
-		row("accelerator", "%s", g)
+// lacks says what keeps the library from serving a provider, and what to do.
+func (r libraryReport) lacks(backend, provider string) (why, do string) {
+	command := setupCommand
+	if backend != "cpu" {
+		command += " --backend " + backend
 	}
-	switch lib := d.Library; {
-	case lib.Error != "":
-		row("library", "%s", lib.Error)
-	default:
-		row("library", "ONNX Runtime %s, %s (%s)", lib.Version, lib.Path, lib.Where)
-	}
-	for _, r := range d.Backends {
-		if r.OK {
-			row(r.Name, "can be used")
-		} else {
-			row(r.Name, "no: %s", r.Why)
+	switch {
+	case r.Path == "":
+		if _, err := nativelib.FindPin(backend, runtime.GOOS, runtime.GOARCH); err != nil {
+			return "the ONNX Runtime library was not found", err.Error()
 		}
+		return "the ONNX Runtime library was not found", "run " + command
+	case r.err != nil:
+		return "the library found does not work: " + r.Error, "run " + command + ", or name another with --library"
+	case !slices.Contains(r.Providers, provider):
+		return "the library at " + r.Path + " was built without " + provider, "run " + command
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return "", ""
 }
