@@ -50,6 +50,9 @@ func (d *diagnosis) print(w io.Writer, color bool) error {
 	p.WriteString("\nbackends\n")
 	for _, b := range d.Backends {
 		verdict := p.paint("32", "yes")
+		if b.Name == "cpu" && b.OK {
+			verdict += ", " + plural(d.CPU.Threads, "thread")
+		}
 		if !b.OK {
 			verdict = p.paint("33", "no ") + " " + b.Why
 		}
@@ -69,9 +72,9 @@ func (c cpuReport) speech() string {
 		text = "no vector features known"
 	}
 	if c.Int8Dot {
-		return text + "\nwith 8-bit dot products: quantized models run at full speed"
+		return text + "\nwith 8-bit dot products: fast for quantized models"
 	}
-	return text + "\nwithout 8-bit dot products (VNNI, dotprod, i8mm): quantized models run, at about half the arithmetic speed"
+	return text + "\nwithout 8-bit dot products (VNNI, dotprod, i8mm): quantized models run, but slower"
 }
 
 func (m memoryReport) speech() string {
@@ -79,8 +82,8 @@ func (m memoryReport) speech() string {
 		return m.Error
 	}
 	// The sums of DESIGN "Arithmetic": weights alone, with a tenth left free.
-	fits := func(bits float64) string { return count(int64(0.9 * float64(m.Free) * 8 / bits)) }
-	return fmt.Sprintf("%s, %s free: weights of about %s parameters at int4, %s at int8",
+	fits := func(bits float64) float64 { return 0.9 * float64(m.Free) * 8 / bits / 1e9 }
+	return fmt.Sprintf("%s, %s free: room for about %.2g billion weights at int4, %.2g at int8",
 		humanBytes(int64(m.Total)), humanBytes(int64(m.Free)), fits(5.5), fits(8.5))
 }
 

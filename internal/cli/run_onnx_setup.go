@@ -14,6 +14,7 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/nativelib"
 	"github.com/llama-pajamas/llama-pajamas/ort"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 type setupOptions struct {
@@ -90,6 +91,9 @@ func runSetup(ctx context.Context, c *common, cmd *cobra.Command, o setupOptions
 	if in.Needs != "" && o.downloadOnly == "" {
 		c.note("backend %s also needs %s", o.backend, in.Needs)
 	}
+	if other := c.Getenv(libraryEnv); other != "" && !o.sample && o.downloadOnly == "" {
+		c.note("%s is set: the programs open %s as long as it is", libraryEnv, other)
+	}
 	_, err = fmt.Fprintln(c.Out, in.Path)
 	return err
 }
@@ -134,7 +138,11 @@ func listPackages(w io.Writer, cache string) error {
 	for _, b := range ortBackends() {
 		p, err := nativelib.FindPin(b, runtime.GOOS, runtime.GOARCH)
 		if err != nil {
-			fmt.Fprintf(tw, "%s\t-\t-\t-\t%v\n", b, err)
+			why := err.Error()
+			if e := (*tensor.UnsupportedError)(nil); errors.As(err, &e) {
+				why = e.Hint
+			}
+			fmt.Fprintf(tw, "%s\tnone\t-\t-\t%s\n", b, why)
 			continue
 		}
 		listPackage(tw, b, p, cache)
