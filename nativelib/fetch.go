@@ -26,14 +26,18 @@ type FetchError struct {
 
 // Error tells the package, its checksum and how to go on without the tool.
 func (e *FetchError) Error() string {
-	why := fmt.Sprintf("neither %s nor a substitute for it was found", tool(e.Pin.Source))
-	if e.Tool != "" {
-		why = fmt.Sprintf("%s failed: %v", e.Tool, e.Err)
-	}
 	return fmt.Sprintf("fetch %s %s: %s. By hand: get %s (sha256 %s, %s) of package %s %s from %s, "+
 		"then run %s with that file; it goes into %s",
-		e.Pin.Package, e.Pin.Version, why, e.Pin.File, e.Pin.SHA256, megabytes(e.Pin.Size),
+		e.Pin.Package, e.Pin.Version, e.Why(), e.Pin.File, e.Pin.SHA256, megabytes(e.Pin.Size),
 		e.Pin.Package, e.Pin.Version, e.Pin.Source, e.Remedy(), e.Target)
+}
+
+// Why is the reason in words.
+func (e *FetchError) Why() string {
+	if e.Tool == "" {
+		return tool(e.Pin.Source) + " was not found"
+	}
+	return fmt.Sprintf("%s failed: %v", e.Tool, e.Err)
 }
 
 // Remedy is the setup command, without the program's name, that installs the

@@ -3,6 +3,7 @@ package nativelib
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -134,6 +135,13 @@ func Backends() []string {
 	return names
 }
 
+// Installed reports whether the pinned package lies in the cache folder; it
+// reads no library, see [Check] for that.
+func (p Pin) Installed(cacheDir string) bool {
+	_, err := readManifest(filepath.Join(cacheDir, filepath.FromSlash(p.dir())))
+	return err == nil
+}
+
 // FindPin is the pinned package that serves a backend on a platform.
 func FindPin(backend, os, arch string) (Pin, error) {
 	if !slices.Contains(Backends(), backend) {
@@ -155,6 +163,10 @@ func missingHint(backend, os, arch string) string {
 	switch {
 	case backend == "llama.cpp":
 		return "bring your own build of llama.cpp v0.5.0 with --from DIR"
+	case backend == "coreml" && os != "darwin":
+		return "CoreML is a part of macOS; choose another backend"
+	case (backend == "cuda" || backend == "tensorrt") && os == "darwin":
+		return "macOS has no driver for NVIDIA cards; choose backend coreml or cpu"
 	case os == "darwin" && arch == "amd64":
 		return "ONNX Runtime is not published for Intel Macs: run GGUF models there"
 	case os == "linux" && arch == "arm64":

