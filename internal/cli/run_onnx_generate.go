@@ -30,7 +30,8 @@ func generateCommand(c *common) *cobra.Command {
 	cmd := command("generate [-]", "Continue a prompt",
 		`Continues a text as it stands, without a chat template. The prompt is --prompt,
 the content of --prompt-file, or standard input where either is "-" or the only
-argument is "-".`,
+argument is "-". One line end at the end of a file or of standard input is left
+out.`,
 		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
 			return runGenerate(cmd.Context(), c, cmd, o, args)
 		})
@@ -149,7 +150,8 @@ func (o *generateOptions) readPrompt(c *common, cmd *cobra.Command, args []strin
 	return o.prompt, nil
 }
 
-// readText reads a file, or standard input for "-", as UTF-8.
+// readText reads a file, or standard input for "-", as UTF-8, without the line
+// end that editors and echo put last.
 func readText(c *common, path string) (string, error) {
 	var data []byte
 	var err error
@@ -164,7 +166,8 @@ func readText(c *common, path string) (string, error) {
 	if !utf8.Valid(data) {
 		return "", fmt.Errorf("read the prompt from %s: it is not UTF-8 text", path)
 	}
-	return string(data), nil
+	text := strings.TrimSuffix(string(data), "\n")
+	return strings.TrimSuffix(text, "\r"), nil
 }
 
 func printJSON(w io.Writer, v any) error {
