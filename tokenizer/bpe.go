@@ -35,7 +35,7 @@ type bpe struct {
 	fallback [256]int32 // tokens <0x00> to <0xFF>, -1 where absent
 	// joints holds the pairs of characters between which some merge works, as
 	// tokens; text may be cut at every other pair. nil where text may not be cut.
-	joints map[uint64]struct{}
+	joints *mergeTable
 }
 
 // merge says that the tokens left and right, side by side, become one.
@@ -44,7 +44,7 @@ type merge struct{ left, right int32 }
 func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
 
 // mergeTable maps a pair of tokens to rank and result: open addressing with
-// linear probing, at most half full.
+// linear probing, at most three quarters full.
 type mergeTable struct {
 	slots []mergeSlot
 	shift uint
@@ -59,7 +59,7 @@ type mergeSlot struct {
 const noPair = math.MaxUint64
 
 func newMergeTable(n int) mergeTable {
-	logSize := max(bits.Len(uint(2*n)), 4)
+	logSize := max(bits.Len(uint(n+n/3)), 4)
 	t := mergeTable{slots: make([]mergeSlot, 1<<logSize), shift: uint(64 - logSize)}
 	for i := range t.slots {
 		t.slots[i].key = noPair
@@ -169,7 +169,7 @@ func (m *bpe) checkUnk() error {
 // parts cannot influence each other. That turns one long SentencePiece text
 // into words, and its cost from n log n to about n.
 func (m *bpe) buildJoints() {
-	joints := make(map[uint64]struct{})
+	joints := newMergeTable(len(m.merges))
 	for _, p := range m.merges {
 		left, right := m.tokens[p.left], m.tokens[p.right]
 		if p.left == m.unkID || p.right == m.unkID || m.byteFallback && (isByteToken(left) || isByteToken(right)) {
@@ -182,9 +182,9 @@ func (m *bpe) buildJoints() {
 		if !ok1 || !ok2 {
 			continue // no text makes these tokens
 		}
-		joints[pairKey(lid, rid)] = struct{}{}
+		*joints.slot(pairKey(lid, rid)) = mergeSlot{key: pairKey(lid, rid)}
 	}
-	m.joints = joints
+	m.joints = &joints
 }
 
 func isByteToken(token string) bool {
@@ -212,7 +212,7 @@ func (e *encoder) word(s string) {
 	for i, r := range s {
 		id := m.char(r)
 		if i > start && id >= 0 && last >= 0 {
-			if _, ok := m.joints[pairKey(last, id)]; !ok {
+			if rank, _ := m.joints.find(last, id); rank == noRank {
 				e.cached(s[start:i], false)
 				start = i
 			}

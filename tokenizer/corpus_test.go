@@ -85,7 +85,7 @@ func (c *corpus) pick(list []string) string { return list[c.IntN(len(list))] }
 // slice cuts real text.
 func (c *corpus) slice() string {
 	s := c.pick(c.prose)
-	n := min(len(s), 1+c.IntN(300))
+	n := min(len(s), 1+c.IntN(120))
 	i := c.IntN(len(s) - n + 1)
 	return strings.ToValidUTF8(s[i:i+n], "")
 }
@@ -199,7 +199,7 @@ func (c *corpus) part() string {
 // text gives a text of a few parts.
 func (c *corpus) text() string {
 	var s strings.Builder
-	for range 1 + c.IntN(5) {
+	for range 1 + c.IntN(4) {
 		s.WriteString(c.part())
 	}
 	return s.String()

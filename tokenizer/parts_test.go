@@ -94,6 +94,7 @@ type capture struct{ pieces *[]string }
 func (c capture) split(_ *encoder, _ int, s string, _ bool) { *c.pieces = append(*c.pieces, s) }
 
 func TestOraclePieces(t *testing.T) {
+	t.Parallel()
 	regex := func(pattern, behavior string, invert bool) string {
 		p, err := json.Marshal(pattern)
 		if err != nil {
@@ -202,6 +203,7 @@ func TestOraclePieces(t *testing.T) {
 // TestOracleAddedTokens covers the flags of added tokens with and without
 // normalizers.
 func TestOracleAddedTokens(t *testing.T) {
+	t.Parallel()
 	added := func(list ...string) string {
 		for i, s := range list {
 			fields := strings.Fields(s) // "_" stands for a space in the content
@@ -266,6 +268,7 @@ func TestOracleAddedTokens(t *testing.T) {
 // TestOracleDecoders decodes and streams random tokens with all decoders and
 // many of their sequences.
 func TestOracleDecoders(t *testing.T) {
+	t.Parallel()
 	tokens := []string{"<unk>", "a", "▁", "▁a", "▁▁", " ", "  b", "b ", "<0xE4>", "<0xB8>", "<0xAD>", "<0x41>", "<0x0A>", "<0xF0>", "<0x9F>", "<0x+A>", "<0xZZ>", "<0x4>",
 		"Ġ", "Ġa", "ä", "¸", "Ń", "äb", "中", "Ã", "ð", "Ł", "ĺ", "Ģ", "x▁y", "é", "aa", "<0xE2>x", "Ċ", "ï", "¿", "½", "í", "ł"}
 	model := `{"type":"BPE","vocab":{`

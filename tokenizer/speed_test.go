@@ -54,7 +54,7 @@ func TestOracleSpeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(data)
+	text := string(data[:400_000])
 	lines := strings.SplitAfter(text, "\n")
 	models := map[string]string{"stories260K": sharedData(t, "stories260K-hf/tokenizer.json")}
 	for _, m := range []string{"qwen3", "llama3", "llama2"} {
@@ -97,10 +97,10 @@ func TestLinear(t *testing.T) {
 		"byte-level": mustParse(t, byteLevelJSON256()),
 		"characters": mustParse(t, tinyJSON(nil)),
 	} {
-		for _, word := range []string{"a", "abc", "ab"} {
+		for _, word := range []string{"a", "abc"} {
 			small, large := strings.Repeat(word, 100_000/len(word)), strings.Repeat(word, 1_000_000/len(word))
-			fast := bestOf(3, func() { tk.Encode(small, EncodeOptions{}) })
-			slow := bestOf(3, func() { tk.Encode(large, EncodeOptions{}) })
+			fast := bestOf(2, func() { tk.Encode(small, EncodeOptions{}) })
+			slow := bestOf(2, func() { tk.Encode(large, EncodeOptions{}) })
 			if slow > 40*fast+0.05 {
 				t.Errorf("%s: 1 MB of %q takes %.3f s, %.0f times as long as 100 kB", name, word, slow, slow/fast)
 			}

@@ -37,6 +37,7 @@ json.dump(out, sys.stdout)
 `
 
 func TestUnicodeTables(t *testing.T) {
+	t.Parallel()
 	classes := map[string]string{"L": `\p{L}`, "N": `\p{N}`, "M": `\p{M}`, "P": `\p{P}`, "S": `\p{S}`, "Lu": `\p{Lu}`, "Ll": `\p{Ll}`,
 		"Lt": `\p{Lt}`, "Lm": `\p{Lm}`, "Lo": `\p{Lo}`, "s": `\s`, "d": `\d`}
 	var chars []rune
@@ -172,6 +173,7 @@ func itoa(r rune) string {
 
 // TestWordClass compares isWord with the Whitespace pre-tokenizer.
 func TestWordClass(t *testing.T) {
+	t.Parallel()
 	const script = `
 import json, sys
 from tokenizers import pre_tokenizers as P
