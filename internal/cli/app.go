@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -163,7 +164,8 @@ func (c *common) root(name, short, long string) *cobra.Command {
 			}
 			return cmd.Help()
 		},
-		Args: cobra.ArbitraryArgs,
+		Args:              cobra.ArbitraryArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("{{.Name}} {{.Version}} " + runtime.GOOS + "/" + runtime.GOARCH + "\n")
@@ -184,10 +186,27 @@ func command(use, short, long string, args cobra.PositionalArgs, run func(*cobra
 			if err := args(cmd, a); err != nil {
 				return usageError{cmd.CommandPath(), err}
 			}
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				_, which, _ := strings.Cut(err.Error(), "; ") // then "[a b] were all set"
+				which, _, _ = strings.Cut(strings.TrimPrefix(which, "["), "]")
+				return usagef(cmd, "--%s exclude each other", strings.ReplaceAll(which, " ", " and --"))
+			}
 			return nil
 		},
 		RunE: run,
 	}
+}
+
+// check refuses values of the common flags that no command can use.
+func (c *common) check(cmd *cobra.Command) error {
+	if c.Threads < 0 {
+		return usagef(cmd, "--threads %d: use 0 for one per core, or more", c.Threads)
+	}
+	if c.Context < 0 {
+		return usagef(cmd, "--context %d: use 0 for the model's own limit, or more", c.Context)
+	}
+	_, err := c.logger(cmd)
+	return err
 }
 
 // logger writes what --log-level asks for to standard error.

@@ -40,7 +40,7 @@ out.`,
 	f := cmd.Flags()
 	f.StringVarP(&o.prompt, "prompt", "p", "", "text to continue")
 	f.StringVar(&o.promptFile, "prompt-file", "", "file with the text to continue")
-	f.BoolVar(&o.special, "special", false, "let text that spells a control token become that token")
+	f.BoolVar(&o.special, "parse-special", false, "let text that spells a control token become that token")
 	f.BoolVar(&o.noBOS, "no-bos", false, "do not add the tokenizer's beginning-of-text token")
 	f.BoolVar(&o.json, "json", false, "print one JSON object instead of the text")
 	return cmd

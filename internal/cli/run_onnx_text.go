@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tokenizer"
+)
+
+// textModel is the part of a model that turns messages into text and text into
+// tokens: no graph, no weights.
+type textModel struct {
+	folder *modeldir.Folder
+	tok    *tokenizer.Tokenizer
+}
+
+const textModelHelp = "an artifact folder, the model.onnx in it, a Hugging Face folder, or a GGUF file (required)"
+
+// openText opens the text part of what --model names.
+func openText(ctx context.Context, cmd *cobra.Command, path string) (textModel, error) {
+	if path == "" {
+		return textModel{}, usagef(cmd, "--model is required: %s", strings.TrimSuffix(textModelHelp, " (required)"))
+	}
+	if isGGUF(path) {
+		return openGGUFText(ctx, path)
+	}
+	folder, err := modeldir.OpenFiles(path)
+	if err != nil {
+		return textModel{}, err
+	}
+	tok, err := tokenizer.Load(folder.Dir)
+	return textModel{folder, tok}, err
+}
+
+// isGGUF reports whether path is a GGUF file, or a folder whose tokenizer can
+// only come from one.
+func isGGUF(path string) bool {
+	if strings.EqualFold(filepath.Ext(path), ".gguf") {
+		return true
+	}
+	if _, err := os.Stat(filepath.Join(path, "tokenizer.json")); err == nil {
+		return false
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if strings.EqualFold(filepath.Ext(e.Name()), ".gguf") {
+			return true
+		}
+	}
+	return false
+}
+
+// openGGUFText rebuilds the files from the keys of a GGUF file.
+func openGGUFText(ctx context.Context, path string) (textModel, error) {
+	ck, err := checkpoint.Open(ctx, path, checkpoint.Options{})
+	if err != nil {
+		return textModel{}, err
+	}
+	defer ck.Close()
+	read := func(name string) ([]byte, error) {
+		f, ok := ck.SupportFile(name)
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		return f.Data()
+	}
+	data, err := read("tokenizer.json")
+	if err != nil {
+		return textModel{}, fmt.Errorf("rebuild the tokenizer of %s: %w", path, err)
+	}
+	tok, err := tokenizer.Parse(data)
+	if err != nil {
+		return textModel{}, fmt.Errorf("rebuild the tokenizer of %s: %w", path, err)
+	}
+	folder, err := modeldir.FromFiles(path, read)
+	return textModel{folder, tok}, err
+}
