@@ -15,6 +15,8 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/internal/reference"
 	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/ort"
+	"github.com/llama-pajamas/llama-pajamas/verify"
 )
 
 // TestGraphs converts every tiny checkpoint with float32 and base recipes and
@@ -29,6 +31,7 @@ func TestGraphs(t *testing.T) {
 				t.Fatal(err)
 			}
 			run(t, src, convert.Options{Output: out, Targets: []convert.Target{{Name: "cpu", Recipes: []string{"fp32", "int8"}}}})
+			verifyReference(t, src, filepath.Join(out, "onnx"))
 			spec, get, err := tinymodel.Load(v)
 			if err != nil {
 				t.Fatal(err)
@@ -169,4 +172,44 @@ func run(t *testing.T, src string, o convert.Options) *convert.Job {
 		t.Fatal(err)
 	}
 	return job
+}
+
+// verifyReference converts again with the reference that verify uses, and wants
+// no difference between it and the float32 artifact.
+func verifyReference(t *testing.T, src, onnx string) {
+	t.Helper()
+	ctx := context.Background()
+	ck, err := checkpoint.Open(ctx, src, checkpoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	job, err := convert.New(ctx, ck, convert.Options{Output: t.TempDir(), NoBase: true, Targets: []convert.Target{{Name: "cpu", Recipes: []string{"int4"}}}, Reference: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Write(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lib, err := ort.Open(oracle.Library(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range job.Artifacts {
+		if !a.Reference {
+			continue
+		}
+		for _, free := range []int64{0, 1} { // whole, and layer by layer
+			got, err := verify.Run(ctx, verify.Options{Library: lib, Reference: job.Staged(i), Artifacts: []string{filepath.Join(onnx, "cpu", "fp32"), filepath.Join(onnx, "base", "fp16")}, Tokens: 32, Threads: 1, FreeMemory: free})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := got[0].Fidelity; f.KLMean > 1e-9 || f.MaxAbsDelta > 1e-3 {
+				t.Errorf("float32 against its own reference: KL %g, largest difference %g", f.KLMean, f.MaxAbsDelta)
+			}
+			if f := got[1].Fidelity; f.KLMean > 1e-3 || f.KLMean == 0 || len(f.Ranges) == 0 {
+				t.Errorf("base against the reference: KL %g, %d ranges", f.KLMean, len(f.Ranges))
+			}
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // Job is one planned conversion.
@@ -123,6 +124,7 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 		AllLogits:  j.opts.AllLogits || w.reference,
 		MaxContext: j.opts.MaxContext,
 		Producer:   ToolName, ProducerVersion: Version,
+		Stored: j.storedType(w.reference),
 	})
 	if err != nil {
 		return err
@@ -162,6 +164,22 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	j.Plan.Artifacts = append(j.Plan.Artifacts, pa)
 	j.Artifacts = append(j.Artifacts, a)
 	return nil
+}
+
+// storedType lets the reference keep the checkpoint's own 16-bit floats, which
+// halves what is written; other artifacts store what their recipe says.
+func (j *Job) storedType(reference bool) func(arch.Weight) tensor.DType {
+	if !reference {
+		return nil
+	}
+	return func(w arch.Weight) tensor.DType {
+		t, ok := j.ck.Tensor(w.Name)
+		if !ok {
+			return tensor.Invalid
+		}
+		d, _ := tensor.ParseDType(t.Type)
+		return d
+	}
 }
 
 // Staged is the folder that holds artifact i until it is published.

@@ -293,6 +293,9 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 	case tensor.F32:
 		tensor.EncodeF32(e.data, values)
 		return nil
+	case tensor.BF16:
+		tensor.EncodeBF16(e.data, values)
+		return nil
 	case tensor.F16:
 		over, flushed := tensor.EncodeF16(e.data, values)
 		e.counts = roundings{int64(over), int64(flushed)}

@@ -8,6 +8,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // Opset is the ai.onnx version stamped: blocked DequantizeLinear is there
@@ -36,6 +37,10 @@ type Options struct {
 	AllLogits bool
 	// MaxContext caps the rotary table; 0 means the model's own maximum.
 	MaxContext int
+	// Stored, where not nil, says in which 16-bit type a float32 matrix can be
+	// stored exactly, because the checkpoint has it so; anything else is
+	// ignored. The graph widens it.
+	Stored func(w arch.Weight) tensor.DType
 	// Producer and ProducerVersion are stamped into the model.
 	Producer, ProducerVersion string
 }
@@ -165,9 +170,9 @@ func (b *builder) external(name string, elem onnx.ElemType, e onnx.External, dim
 func (b *builder) vector(role arch.Role, layer int, cast bool) string {
 	w := b.weight(role, layer)
 	n := w.Shape[0]
-	form, elem := plan.Form{Float: tensorF32}, onnx.F32
+	form, elem := plan.Form{Float: tensor.F32}, onnx.F32
 	if cast && b.act == onnx.F16 {
-		form, elem = plan.Form{Float: tensorF16}, onnx.F16
+		form, elem = plan.Form{Float: tensor.F16}, onnx.F16
 	}
 	rowBytes, _, _ := form.RowBytes(n)
 	e := b.place(w.Name, int64(rowBytes))
@@ -181,7 +186,7 @@ func (b *builder) packedVector(name string, ws []arch.Weight) string {
 	for _, w := range ws {
 		total += w.Shape[0]
 	}
-	form := plan.Form{Float: tensorF32}
+	form := plan.Form{Float: tensor.F32}
 	e := b.place(name, int64(total)*4)
 	at := e.Offset
 	for _, w := range ws {

@@ -10,11 +10,6 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-const (
-	tensorF32 = tensor.F32
-	tensorF16 = tensor.F16
-)
-
 // matrix is a placed weight matrix [rows, cols], possibly several checkpoint
 // matrices of equal form one above the other.
 type matrix struct {
@@ -53,11 +48,20 @@ func Form(spec *arch.Spec, rec *recipe.Recipe, w arch.Weight) plan.Form {
 	case w.Role == arch.LMHead:
 		return asked
 	}
-	return plan.Form{Float: tensorF16}
+	return plan.Form{Float: tensor.F16}
 }
 
-// form is [Form] for this builder.
-func (b *builder) form(w arch.Weight) plan.Form { return Form(b.spec, b.rec, w) }
+// form is [Form] for this builder, with the exact 16-bit type where the
+// options give one.
+func (b *builder) form(w arch.Weight) plan.Form {
+	f := Form(b.spec, b.rec, w)
+	if f.Float == tensor.F32 && b.opts.Stored != nil {
+		if d := b.opts.Stored(w); d == tensor.BF16 || d == tensor.F16 {
+			f.Float = d
+		}
+	}
+	return f
+}
 
 // headMatrix is the matrix that makes logits: the embedding's where the model
 // ties them and both are stored alike.
@@ -108,7 +112,7 @@ func (b *builder) matrix(name string, ws ...arch.Weight) *matrix {
 // scales declares the scales, widening stored float16 to the float32 that the
 // CPU kernels want by a Cast that ONNX Runtime folds at load.
 func (b *builder) scales(name string, f plan.Form, e onnx.External, rows, blocks int64) string {
-	if f.Scale != tensorF16 {
+	if f.Scale != tensor.F16 {
 		return b.external(name, onnx.F32, e, rows, blocks)
 	}
 	half := b.external(name+".f16", onnx.F16, e, rows, blocks)
@@ -161,10 +165,7 @@ func (b *builder) floatLinear(node, x string, m *matrix, bias string) string {
 // floatMatrix declares a float matrix once and returns it in the activation
 // type.
 func (b *builder) floatMatrix(m *matrix) string {
-	elem := onnx.F32
-	if m.form.Float == tensorF16 {
-		elem = onnx.F16
-	}
+	elem := onnx.ElemOf(m.form.Float)
 	if m.float == "" {
 		m.float = b.external(m.name, elem, m.data, int64(m.rows), int64(m.cols))
 		if elem != b.act {
