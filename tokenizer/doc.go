@@ -17,8 +17,8 @@
 // A piece of text goes through these steps, one file each:
 //
 //	added tokens (added.go) -> normalizer (normalize.go) -> pre-tokenizers
-//	(pretokenize.go, scan.go, regex.go) -> BPE (bpe.go, cache.go) -> template
-//	(post.go);   ids -> token strings -> decoders (decode.go)
+//	(pretokenize.go, scan.go, regex.go) -> BPE (bpe.go, merge.go, cache.go) -> template
+//	(tokenizer.go);   ids -> token strings -> decoders (decode.go)
 //
 // Text that is not valid UTF-8 is read as if each offending byte were U+FFFD,
 // since a Python string cannot hold it.
