@@ -11,8 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llama-pajamas/llama-pajamas/chattemplate"
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
 
 type convertOptions struct {
@@ -105,6 +108,9 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		return err
 	}
 	defer ck.Close()
+	if err := checkText(ck); err != nil {
+		return err
+	}
 	opts.Reference = !o.noVerify && !o.dryRun
 	bar := &progress{}
 	opts.Progress = func(done, total int64) { bar.set(done, total) }
@@ -147,6 +153,30 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	}
 	if problems {
 		return errProblems
+	}
+	return nil
+}
+
+// checkText reads the tokenizer and the chat template, which convert only
+// copies: a model whose text cannot be read is of no use, and that should be
+// known before hours of work. Neither need be there.
+func checkText(ck *checkpoint.Checkpoint) error {
+	for name, parse := range map[string]func([]byte) error{
+		"tokenizer.json":             func(b []byte) error { _, err := tokenizer.Parse(b); return err },
+		modeldir.TokenizerConfigFile: func(b []byte) error { _, err := modeldir.ParseTokenizerConfig(b); return err },
+		modeldir.ChatTemplateFile:    func(b []byte) error { _, err := chattemplate.Parse("", string(b)); return err },
+	} {
+		f, ok := ck.SupportFile(name)
+		if !ok {
+			continue
+		}
+		data, err := f.Data()
+		if err == nil {
+			err = parse(data)
+		}
+		if err != nil {
+			return fmt.Errorf("read %s of %s: %w", name, ck.Path(), err)
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -37,7 +38,11 @@ func stories(t *testing.T) string {
 // TestRunONNX runs the scripts of testdata/run-onnx: the program as a user
 // meets it.
 func TestRunONNX(t *testing.T) {
-	library, model := oracle.Library(t), stories(t)
+	library, model, gguf := oracle.Library(t), stories(t), oracle.SampleGGUF(t)
+	program, err := exec.LookPath("llama-pajamas-run-onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "run-onnx"),
 		Setup: func(e *testscript.Env) error {
@@ -46,6 +51,9 @@ func TestRunONNX(t *testing.T) {
 			e.Setenv("LLAMA_PAJAMAS_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("STORIES", filepath.Join(model, "onnx"))
 			e.Setenv("SAMPLE", sample)
+			e.Setenv("GGUF", gguf)
+			e.Setenv("LIBRARYDIR", filepath.Dir(library))
+			e.Setenv("PROGRAM", program) // for scripts that empty PATH
 			return err
 		},
 	})
