@@ -31,7 +31,7 @@ var level = map[string]int{
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
 	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run-onnx": 6,
-	"internal/peers": 6, "internal/oracle": 5, "internal/oracle/cmd/oracle-setup": 6, "internal/peers": 6,
+	"internal/peers": 6, "internal/oracle": 5, "internal/oracle/cmd/oracle-setup": 6,
 	"internal/reference": 3, "internal/tinymodel": 3,
 }
 
