@@ -18,7 +18,7 @@ install:          ## the programs on PATH
 demo: build       ## fetch the runtime and the sample model, convert to int4, ask one question
 	bin/llama-pajamas-run-onnx setup
 	bin/llama-pajamas-quant convert --model "$$(bin/llama-pajamas-run-onnx setup --sample)" --output models/smollm2-135m --target-eps CPU --target-precisions int4 --no-base --force
-	bin/llama-pajamas-run-onnx generate --model models/smollm2-135m/onnx/cpu/int4 --chat --prompt "What is the capital of France?" --max-tokens 64 --temperature 0 --stats
+	echo "What is the capital of France?" | bin/llama-pajamas-run-onnx chat --model models/smollm2-135m/onnx/cpu/int4/model.onnx --backend cpu --temperature 0
 
 test: oracle      ## every test: unit, fuzz seeds, oracles
 	LLAMA_PAJAMAS_ORACLE=require $(GO) test -p 2 -timeout 30m ./...
@@ -40,7 +40,7 @@ cross:            ## every platform builds, without cgo
 	@for p in $(PLATFORMS); do echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/llama-pajamas-quant && GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) vet ./cmd/... ./ort/... ./quant/... || exit 1; done
 
 fuzz:             ## 30 s of each fuzz target
-	@for pkg in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; done; done
+	@for pkg in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 1x $$pkg || exit 1; done; done
 
 bench:            ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./...
