@@ -117,11 +117,11 @@ var (
 
 // attribute is the sandbox's view of obj.name; nil where obj has none.
 func (r *run) attribute(obj Value, name string) (Value, error) {
-	if u, ok := obj.(*undefined); ok {
-		return nil, u.fail()
-	}
 	if isDunder(name) {
 		return unsafeAttribute(obj, name), nil
+	}
+	if u, ok := obj.(*undefined); ok {
+		return nil, u.fail()
 	}
 	switch o := obj.(type) {
 	case Str:
@@ -229,6 +229,9 @@ func numberAttr(v Value, name string) Value {
 	_, isFloat := v.(Float)
 	switch name {
 	case "real":
+		if i, ok := asIndex(v); ok {
+			return Int(i) // of a bool too
+		}
 		return v
 	case "imag":
 		if isFloat {

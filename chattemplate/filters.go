@@ -562,10 +562,10 @@ func toFloat(v Value) (float64, error) {
 	return 0, valueErr("could not convert string to float: %s", quotePy(s))
 }
 
-// parseInt is Python's int(s, base); ok is false where that is a ValueError.
-func parseInt(s string, base int64) (n int64, ok bool, err error) {
+// parseInt is Python's int(s, base); nil where that is a ValueError.
+func parseInt(s string, base int64) Value {
 	if base != 0 && (base < 2 || base > 36) {
-		return 0, false, nil
+		return nil
 	}
 	text := strings.ToLower(strings.TrimFunc(s, isSpace))
 	sign := ""
@@ -581,30 +581,31 @@ func parseInt(s string, base int64) (n int64, ok bool, err error) {
 	if base == 0 {
 		base = 10
 		if strings.HasPrefix(text, "0") && strings.Trim(text, "0_") != "" {
-			return 0, false, nil
+			return nil
 		}
 	}
 	if text == "" || strings.HasPrefix(text, "_") || strings.HasSuffix(text, "_") || strings.Contains(text, "__") || text[0] == '+' || text[0] == '-' {
-		return 0, false, nil
+		return nil
 	}
 	digits := []byte(nil)
 	for _, c := range strings.ReplaceAll(text, "_", "") {
 		if c >= 0x80 {
 			if !unicode.Is(unicode.Nd, c) {
-				return 0, false, nil
+				return nil
 			}
 			c = '0' + decimalValue(c)
 		}
 		digits = append(digits, byte(c))
 	}
-	n, convErr := strconv.ParseInt(sign+string(digits), int(base), 64)
-	if convErr == nil {
-		return n, true, nil
+	if n, err := strconv.ParseInt(sign+string(digits), int(base), 64); err == nil {
+		return Int(n)
 	}
-	if numErr, isNum := convErr.(*strconv.NumError); isNum && numErr.Err == strconv.ErrRange {
-		return 0, false, errIntRange()
+	if len(digits) <= maxIntDigits {
+		if n, ok := new(big.Int).SetString(sign+string(digits), int(base)); ok {
+			return &bigInt{n}
+		}
 	}
-	return 0, false, nil
+	return nil
 }
 
 // decimalValue is the value of a character of category Nd: they come in runs
@@ -650,9 +651,8 @@ func filterInt(_ *run, x Value, args *callArgs) (Value, error) {
 	if !ok {
 		return v[0], nil
 	}
-	i, ok, err := parseInt(s, base)
-	if err != nil || ok {
-		return Int(i), err
+	if i := parseInt(s, base); i != nil {
+		return i, nil
 	}
 	f, err := toFloat(x)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
@@ -695,7 +695,7 @@ func filterRound(_ *run, x Value, args *callArgs) (Value, error) {
 	if how != "common" && how != "ceil" && how != "floor" {
 		return nil, errf(kindFilterArg, "method must be common, ceil or floor")
 	}
-	if u, ok := x.(*undefined); ok {
+	if u, ok := x.(*undefined); ok && how != "common" {
 		return nil, u.fail()
 	}
 	if !isNumber(x) {
@@ -760,23 +760,19 @@ func filterURLEncode(r *run, x Value, args *callArgs) (Value, error) {
 	if _, err := args.bind("urlencode"); err != nil {
 		return nil, err
 	}
-	var pairs []Value
-	switch v := x.(type) {
-	case *Dict:
-		for i := range v.keys {
-			pairs = append(pairs, NewTuple(v.keys[i], v.vals[i]))
-		}
-	case *List, *Tuple, *iterator, *dictView, *undefined:
-		var err error
-		if pairs, err = r.list(x); err != nil {
-			return nil, err
-		}
-	default:
+	if _, isStr := asStr(x); isStr || !isIterable(x) {
 		s, err := r.str(x)
 		if err != nil {
 			return nil, err
 		}
 		return r.newStr(urlQuote(s, "/"))
+	}
+	if d, ok := x.(*Dict); ok {
+		x = &dictView{d, 'i'}
+	}
+	pairs, err := r.list(x)
+	if err != nil {
+		return nil, err
 	}
 	var parts []string
 	for _, p := range pairs {

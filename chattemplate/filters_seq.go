@@ -42,8 +42,8 @@ func (r *run) attrGetter(attribute Value, fallback Value) func(Value) (Value, er
 	case Str, markup:
 		s, _ := asStr(a)
 		for part := range strings.SplitSeq(s, ".") {
-			if n, ok, err := parseInt(part, 10); ok && err == nil && all(part, isDigit) {
-				path = append(path, Int(n))
+			if n := parseInt(part, 10); n != nil && all(part, isDigit) {
+				path = append(path, n)
 			} else {
 				path = append(path, Str(part))
 			}

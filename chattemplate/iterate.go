@@ -28,10 +28,9 @@ func (r *run) iterate(v Value) (func() (Value, error), error) {
 		return counted(int64(v.d.Len()), func(i int64) Value { return v.at(int(i)) }), nil
 	case *rangeValue:
 		return counted(v.n, func(i int64) Value { return v.at(i) }), nil
-	case Str:
-		return runeIter(string(v), false), nil
-	case markup:
-		return runeIter(string(v), true), nil
+	case Str, markup:
+		s, _ := asStr(v)
+		return runeIter(s, false), nil // the characters of Markup are plain
 	case *undefined:
 		return sliceIter(nil), nil
 	case *iterator:

@@ -11,7 +11,7 @@ import (
 func (r *run) percentFormat(self Value, format string, values Value) (Value, error) {
 	p := &percentFormatter{r: r, values: values}
 	if t, ok := values.(*Tuple); ok {
-		p.list, p.isTuple = t.items, true
+		p.list = t.items
 	} else {
 		p.list = []Value{values}
 	}
@@ -20,24 +20,28 @@ func (r *run) percentFormat(self Value, format string, values Value) (Value, err
 	if err := p.write(out, format); err != nil {
 		return nil, err
 	}
-	_, isDict := values.(*Dict)
-	if p.used < len(p.list) && !isDict && !(p.mapped && !p.isTuple) {
-		// Lists and other containers may stay unused, as they may be mappings.
-		if _, isList := values.(*List); !isList {
-			return nil, typeErr("not all arguments converted during string formatting")
-		}
+	if p.used < len(p.list) && !isMappingLike(values) {
+		return nil, typeErr("not all arguments converted during string formatting")
 	}
 	return strLike(string(out.buf), p.escape), nil
 }
 
+// isMappingLike tells what may stay unused in a format: all that has
+// subscripts, except tuples and texts, since it may be a mapping.
+func isMappingLike(v Value) bool {
+	switch v.(type) {
+	case *Dict, *List, *rangeValue, *undefined:
+		return true
+	}
+	return false
+}
+
 type percentFormatter struct {
-	r       *run
-	values  Value
-	list    []Value
-	isTuple bool
-	used    int
-	mapped  bool
-	escape  bool
+	r      *run
+	values Value
+	list   []Value
+	used   int
+	escape bool
 }
 
 func (p *percentFormatter) write(out *output, s string) error {
@@ -81,7 +85,7 @@ func (p *percentFormatter) directive(out *output, s string) (string, error) {
 		if !found {
 			return "", errf(kindKey, "%s", quotePy(s[1:end]))
 		}
-		arg, p.mapped = v, true
+		arg = v
 		s = s[end+1:]
 	}
 	f := spec{fill: " ", precision: -1}

@@ -6,6 +6,10 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // strFunc is a method of str on the text s.
@@ -122,14 +126,20 @@ func lookupStrMethod(name string) strFunc {
 		return strFormatMap
 	case "upper":
 		return caseMethod(name, upper)
-	case "lower", "casefold":
+	case "lower":
 		return caseMethod(name, lower)
+	case "casefold":
+		return caseMethod(name, func(s string) string { return cases.Fold().String(s) })
 	case "title":
 		return caseMethod(name, title)
 	case "capitalize":
 		return caseMethod(name, capitalize)
 	case "swapcase":
 		return caseMethod(name, swapCase)
+	case "encode", "translate", "maketrans":
+		return func(*run, string, *callArgs) (Value, error) {
+			return nil, &tensor.UnsupportedError{What: "method str." + name + " in a chat template"}
+		}
 	}
 	if is := strPredicate(name); is != nil {
 		return func(_ *run, s string, args *callArgs) (Value, error) {

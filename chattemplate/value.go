@@ -41,8 +41,8 @@ type Tuple struct {
 // filters escape and safe. Joining a plain str to it escapes the plain one.
 type markup string
 
-// bigInt is an int beyond 64 bits read from JSON: it can be printed and
-// compared, not computed with.
+// bigInt is an int beyond 64 bits, from JSON or a conversion: it can be printed
+// and compared, not computed with.
 type bigInt struct{ v *big.Int }
 
 // NewList returns a list of the given values, which it keeps.
@@ -392,7 +392,8 @@ func floatToInt(f float64) (Value, error) {
 	case math.IsInf(f, 0):
 		return nil, errf(kindOverflow, "cannot convert float infinity to integer")
 	case f >= math.MaxInt64 || f < math.MinInt64:
-		return nil, errIntRange()
+		i, _ := big.NewFloat(f).Int(nil)
+		return &bigInt{i}, nil
 	}
 	return Int(int64(f)), nil
 }
