@@ -258,6 +258,7 @@ func TestOracleSmolLM2(t *testing.T) {
 	}
 	compare(t, tk, assembled, oracleTexts, 5)
 	compare(t, tk, writeJSON(t, tk), 3000, 6)
+	t.Run("llama.cpp", func(t *testing.T) { compareLlamaCpp(t, tk, oracle.SampleGGUF(t)) })
 }
 
 // scoresOf reads the scores of a llama2.c tokenizer file: u32 longest piece, then
@@ -363,23 +364,14 @@ texts = json.load(sys.stdin)
 json.dump([[ids(s, True), ids(s, False)] for s in texts], sys.stdout)
 `
 
-// TestOracleLlamaCpp compares the tokenizer of a GGUF file with llama.cpp's own
+// compareLlamaCpp compares the tokenizer of a GGUF file with llama.cpp's own
 // reading, on texts of everyday characters: with rare white space and private-use
 // characters llama.cpp's patterns part from Hugging Face's.
-func TestOracleLlamaCpp(t *testing.T) {
-	t.Parallel()
+func compareLlamaCpp(t *testing.T, tk *Tokenizer, model string) {
+	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Log("the script knows Linux's library names only")
+		t.Log("not compared: the script knows Linux's library names only")
 		return
-	}
-	model := oracle.SampleGGUF(t)
-	var keys ggufKeys
-	if err := json.Unmarshal(oracle.Run(t, smolScript, nil, model, filepath.Join(t.TempDir(), "assembled.json")), &keys); err != nil {
-		t.Fatal(err)
-	}
-	tk, err := FromGGUF(keys.gguf())
-	if err != nil {
-		t.Fatal(err)
 	}
 	c := newCorpus(t, tk, 41)
 	var texts []string
