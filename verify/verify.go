@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -17,6 +18,10 @@ import (
 // RangeLimit is a quarter of the largest float16: a tensor that reaches beyond
 // it on a text may overflow on another.
 const RangeLimit = 65504.0 / 4
+
+// rangeTokens is how much of the text ranges are measured on. Huge activations
+// sit on the first tokens and on marks that every text has.
+const rangeTokens = 128
 
 // keptRanges is how many of the largest ranges a report holds.
 const keptRanges = 8
@@ -117,7 +122,7 @@ func (v *verifier) prepare(ctx context.Context) error {
 	if v.ref, err = openModel(v.Reference); err != nil {
 		return err
 	}
-	v.refHidden, _, err = v.layers(ctx, v.ref, false)
+	v.refHidden, err = v.layers(ctx, v.ref, 1, v.tokens, nil)
 	v.step()
 	return err
 }
@@ -127,38 +132,34 @@ func (v *verifier) whole(m *model) bool {
 	return v.FreeMemory <= 0 || 2*m.data < v.FreeMemory/2
 }
 
-// layers runs a model up to its last layer's output, observing ranges on the
-// way where asked.
-func (v *verifier) layers(ctx context.Context, m *model, ranges bool) ([][]float32, []modeldir.Range, error) {
-	step := m.layers
-	if !v.whole(m) {
-		step = 1
-	}
-	st := state{tokens: v.tokens}
+// layers runs a model up to its last layer's output, step layers at a time.
+// Where seen is given, the parts are float32 copies with observers, and it
+// gets the range of each 16-bit value.
+func (v *verifier) layers(ctx context.Context, m *model, step int, tokens []int32, seen func(tensor string, maxAbs float64)) ([][]float32, error) {
+	st := state{tokens: tokens}
 	var names []string
-	var seen []modeldir.Range
 	for from := 0; from < m.layers; from += step {
 		to := min(from+step, m.layers)
 		part := m.body(from, to)
-		if ranges {
+		if seen != nil {
 			part = observe(part)
 		}
 		next := m.boundary(to)
 		hidden := make([][]float32, len(next))
 		err := v.run(ctx, part, m.dir, names, st, func(name string, data []float32) error {
 			if tensor, ok := watched(name); ok {
-				seen = append(seen, modeldir.Range{Tensor: tensor, MaxAbs: float64(data[0]), Limit: RangeLimit})
+				seen(tensor, float64(data[0]))
 				return nil
 			}
 			hidden[slices.Index(next, name)] = slices.Clone(data)
 			return nil
 		})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		st.hidden, names = hidden, next
 	}
-	return st.hidden, seen, nil
+	return st.hidden, nil
 }
 
 // artifact compares one artifact with the reference.
@@ -168,7 +169,11 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	hidden, _, err := v.layers(ctx, m, false)
+	step := m.layers
+	if !v.whole(m) {
+		step = 1
+	}
+	hidden, err := v.layers(ctx, m, step, v.tokens, nil)
 	if err != nil {
 		return r, err
 	}
@@ -184,7 +189,7 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 		Perplexity: f.Perplexity, PerplexityRatio: f.PerplexityRatio, MaxAbsDelta: f.MaxDelta,
 		Scope: "whole model",
 	}
-	if !v.whole(m) {
+	if step < m.layers {
 		r.Fidelity.Scope = "layer by layer"
 	}
 	if half(m.graph) {
@@ -203,23 +208,24 @@ func half(m *onnx.Model) bool {
 }
 
 func (v *verifier) measureRanges(ctx context.Context, m *model, r *Result) error {
-	_, seen, err := v.layers(ctx, m, true)
+	largestOf := map[string]float64{}
+	tokens := v.tokens[:min(rangeTokens, len(v.tokens))]
+	_, err := v.layers(ctx, m, 1, tokens, func(tensor string, maxAbs float64) {
+		if !(maxAbs <= largestOf[tensor]) { // NaN counts
+			largestOf[tensor] = maxAbs
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("measure the ranges of its 16-bit tensors: %w", err)
 	}
+	var seen []modeldir.Range
+	for tensor, maxAbs := range largestOf {
+		seen = append(seen, modeldir.Range{Tensor: tensor, MaxAbs: maxAbs, Limit: RangeLimit})
+	}
 	slices.SortFunc(seen, func(a, b modeldir.Range) int {
-		switch {
-		case a.MaxAbs > b.MaxAbs:
-			return -1
-		case a.MaxAbs < b.MaxAbs:
-			return 1
-		}
-		return 0
+		return cmp.Or(cmp.Compare(b.MaxAbs, a.MaxAbs), cmp.Compare(a.Tensor, b.Tensor))
 	})
-	for i, s := range seen {
-		if i > 0 && s.Tensor == seen[i-1].Tensor {
-			continue // measured again in each layer's part
-		}
+	for _, s := range seen {
 		if !(s.MaxAbs <= s.Limit) {
 			r.Problems = append(r.Problems, fmt.Sprintf("tensor %s reaches %.0f, beyond %.0f, a quarter of the largest 16-bit float: it may overflow where 16-bit floats are computed as such", s.Tensor, s.MaxAbs, s.Limit))
 		}
