@@ -31,7 +31,10 @@ func strftime(format string, t time.Time) string {
 			b.WriteString(format[start:min(i+1, len(format))])
 			continue
 		}
-		if flag == '^' || flag == '#' {
+		switch {
+		case flag == '#' && format[i] == 'p':
+			text = strings.ToLower(text)
+		case flag == '^' || flag == '#':
 			text = strings.ToUpper(text)
 		}
 		b.WriteString(text)
