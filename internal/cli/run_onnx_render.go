@@ -64,7 +64,7 @@ func runRender(ctx context.Context, c *common, cmd *cobra.Command, o renderOptio
 	if o.messages == "" {
 		return usagef(cmd, "--messages is required: a JSON file, or - for standard input")
 	}
-	model, err := openText(ctx, cmd, o.model)
+	model, err := c.openText(ctx, cmd, o.model)
 	if err != nil {
 		return err
 	}

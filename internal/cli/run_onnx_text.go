@@ -25,9 +25,13 @@ type textModel struct {
 const textModelHelp = "an artifact folder, the model.onnx in it, a Hugging Face folder, or a GGUF file (required)"
 
 // openText opens the text part of what --model names.
-func openText(ctx context.Context, cmd *cobra.Command, path string) (textModel, error) {
+func (c *common) openText(ctx context.Context, cmd *cobra.Command, path string) (textModel, error) {
 	if path == "" {
 		return textModel{}, usagef(cmd, "--model is required: %s", strings.TrimSuffix(textModelHelp, " (required)"))
+	}
+	path, err := c.checkpointPath(path)
+	if err != nil {
+		return textModel{}, err
 	}
 	if isGGUF(path) {
 		return openGGUFText(ctx, path)

@@ -61,7 +61,7 @@ tokenize prints.`,
 // lines opens model and input and calls each for every line, without its
 // newline. Output is written out whenever no more input is waiting.
 func (o *tokenizeOptions) lines(ctx context.Context, c *common, cmd *cobra.Command, each func(tok *tokenizer.Tokenizer, line string, w *bufio.Writer) error) (err error) {
-	model, err := openText(ctx, cmd, o.model)
+	model, err := c.openText(ctx, cmd, o.model)
 	if err != nil {
 		return err
 	}
