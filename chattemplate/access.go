@@ -468,8 +468,11 @@ func (r *run) slice(obj, start, stop, step Value) (Value, error) {
 
 func (r *run) sliceItems(items []Value, start, stop, step Value) ([]Value, error) {
 	lo, _, by, n, err := sliceRange(start, stop, step, int64(len(items)))
-	if err != nil {
+	if err != nil || n == 0 {
 		return nil, err
+	}
+	if by == 1 { // lists never change, so the part can share the items
+		return items[lo : lo+n : lo+n], nil
 	}
 	if err := r.allocItems(int(n)); err != nil {
 		return nil, err

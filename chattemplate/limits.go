@@ -10,7 +10,7 @@ import (
 type Options struct {
 	// MaxSteps is how many operations a render may do: statements run, values
 	// computed, items iterated, and one for every 64 bytes copied. Default
-	// 10,000,000.
+	// 100,000,000, since some templates look through all messages for each one.
 	MaxSteps int
 	// MaxOutput is the most bytes in the output, and in any one string made on
 	// the way. Default 16 MiB.
@@ -33,7 +33,7 @@ func (o Options) withDefaults() Options {
 			*p = v
 		}
 	}
-	setDefault(&o.MaxSteps, 10_000_000)
+	setDefault(&o.MaxSteps, 100_000_000)
 	setDefault(&o.MaxOutput, 16<<20)
 	setDefault(&o.MaxMemory, 256<<20)
 	setDefault(&o.MaxDepth, 200)

@@ -501,6 +501,13 @@ a\r⏎b
 {% autoescape true %}{{ html }}{% endautoescape %}
 {% block a %}b{% endblock %}
 {{ lipsum is defined }} {{ range is defined }} {{ tojson is defined }}
+{{ missing.__class__ }}|{{ d.q.__class__ }}|
+{{ '' % missing }}| {{ 'a' % range(3) }} {{ '%s' % range(3) }}
+{{ ('<i>'|safe)|list }} {% for c in '<'|safe %}{{ [c] }}{% endfor %} {{ [('<i>'|safe)[1]] }}
+{{ big|int }} {{ '123456789012345678901234567890'|int }} {{ '-99999999999999999999'|int|string|length }} {{ true.real }} {{ 1.5|int + 1 }}
+{{ range(4)|urlencode }}
+{{ 'ß'.casefold() }} {{ 'ﬁ'.casefold() }} {{ 'ÀÉ'.casefold() }}
+{{ [1, 2, 3][1:][1:] }} {{ ([1, 2, 3][:2] + [9])[::-1] }} {{ [1, 2, 3][:2] }}
 {{ 1|tojson|tojson }} {{ '"'|tojson }} {{ "a/b"|tojson }} {{ '\x08\x0c\n\r\t\x00\x1f'|tojson }}
 {{ [1.0, 1e16, 1e-7, -0.0, 1e22, 123456.789]|tojson }} {{ [true, false, none]|tojson }} {{ {'a': [1, {'b': []}]}|tojson(indent=2, separators=(', ', ': ')) }}
 `
