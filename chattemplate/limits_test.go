@@ -3,6 +3,7 @@ package chattemplate_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 
 // smallLimits are limits a test can run into quickly.
 var smallLimits = chattemplate.Options{
-	MaxSteps: 200_000, MaxOutput: 1 << 20, MaxMemory: 8 << 20, MaxDepth: 50, Timeout: 5 * time.Second,
+	MaxSteps: 200_000, MaxOutput: 1 << 20, MaxMemory: 8 << 20, MaxDepth: 50, Timeout: time.Minute,
 }
 
 // hostile templates try to run or grow without end. Each must stop by a limit,
@@ -96,7 +97,7 @@ func TestHostileTemplates(t *testing.T) {
 			case !tt.limit && !errors.As(err, &other):
 				t.Errorf("no Error: %v", err)
 			}
-			if d := time.Since(start); d > 3*time.Second {
+			if d := time.Since(start); d > 30*time.Second { // loose, for busy machines
 				t.Errorf("took %v", d)
 			}
 			if n := after.TotalAlloc - before.TotalAlloc; n > 128<<20 {
@@ -121,5 +122,37 @@ func TestTimeoutAndCancel(t *testing.T) {
 	endless.Timeout = time.Minute
 	if _, err := tmpl.Render(ctx, nil, endless); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("cancel: got %v", err)
+	}
+}
+
+// TestParseCost: what parsing allocates grows with the length of the source,
+// not with its square. (Allocation stands for time, which a busy machine blurs.)
+func TestParseCost(t *testing.T) {
+	manyIfs := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "{%% if a%d %%}{%% set b%d = 1 %%}{%% endif %%}", i, i)
+		}
+		return b.String()
+	}
+	nested := func(n int) string {
+		const depth = 90
+		return strings.Repeat("{% for i in l %}{% if i %}", depth) + strings.Repeat("{{ x }}", n) + strings.Repeat("{% endif %}{% endfor %}", depth)
+	}
+	cost := func(source string) float64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := chattemplate.Parse("cost", source); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.TotalAlloc-before.TotalAlloc) / float64(len(source))
+	}
+	for name, source := range map[string]func(n int) string{"ifs": manyIfs, "loops": nested} {
+		small, large := cost(source(2000)), cost(source(16000))
+		t.Logf("%s: %.0f and %.0f bytes allocated per byte of source", name, small, large)
+		if large > 2*small || large > 500 {
+			t.Errorf("%s: %.0f bytes allocated per byte of source, %.0f for a source 8 times longer", name, small, large)
+		}
 	}
 }
