@@ -26,6 +26,14 @@ const DefaultAlpha = 0.25
 type Fold struct {
 	weights    map[place]scales
 	importance map[place][]float32
+	cache      []cacheMax // by layer
+}
+
+type cacheMax struct{ key, value float32 }
+
+// CacheMax is [Stats.CacheMax] after the fold, which scales the values.
+func (f *Fold) CacheMax(layer int) (key, value float32) {
+	return f.cache[layer].key, f.cache[layer].value
 }
 
 // scales of a weight; nil means 1.
@@ -40,6 +48,11 @@ func (s *Stats) Fold(spec *arch.Spec, alpha float64) *Fold {
 		value := gains(perValueChannel(in.attnOut, spec), alpha)
 		out := perQueryChannel(value, spec)
 
+		c := cacheMax{key: in.key}
+		for i, v := range in.value {
+			c.value = max(c.value, v/value[i])
+		}
+		f.cache = append(f.cache, c)
 		f.set(arch.AttnNorm, l, scales{cols: inverse(attn)}, nil)
 		f.set(arch.AttnQ, l, scales{cols: attn}, in.attn)
 		f.set(arch.AttnK, l, scales{cols: attn}, in.attn)

@@ -3,6 +3,7 @@ package calibrate
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 )
@@ -18,7 +19,7 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 		return err
 	}
 	stats.attn = meanSquares(h)
-	a, err := p.attention(ctx, l, h)
+	a, err := p.attention(ctx, l, h, stats)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (p *prober) rmsNorm(out, x panel, w []float32) {
 
 // attention is softmax(q·Kᵀ/√head_dim)·V of every head, causal, for the normed
 // hidden states h: [heads·head_dim].
-func (p *prober) attention(ctx context.Context, l int, h panel) (panel, error) {
+func (p *prober) attention(ctx context.Context, l int, h panel, stats *layerStats) (panel, error) {
 	s := p.spec
 	q, err := p.linear(ctx, arch.AttnQ, arch.AttnQBias, l, h)
 	if err != nil {
@@ -108,6 +109,7 @@ func (p *prober) attention(ctx context.Context, l int, h panel) (panel, error) {
 	if err := p.position(k, arch.KNorm, l); err != nil {
 		return nil, err
 	}
+	stats.key, stats.value = slices.Max(largest(k, len(k)/Tokens)), largest(v, len(v)/Tokens)
 	size := s.HeadDim * Tokens
 	out := make(panel, len(q))
 	for head := range s.Heads {
@@ -115,6 +117,17 @@ func (p *prober) attention(ctx context.Context, l int, h panel) (panel, error) {
 		attend(out[head*size:][:size], q[head*size:][:size], k[kv*size:][:size], v[kv*size:][:size])
 	}
 	return out, nil
+}
+
+// largest is the largest magnitude of each channel of x.
+func largest(x panel, channels int) []float32 {
+	out := make([]float32, channels)
+	for c := range out {
+		for _, v := range x[c*Tokens:][:Tokens] {
+			out[c] = max(out[c], v, -v)
+		}
+	}
+	return out
 }
 
 // position norms each head of x, where the model does, and rotates it by RoPE:

@@ -1,6 +1,8 @@
 package calibrate
 
 import (
+	"slices"
+
 	"math"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
@@ -19,6 +21,14 @@ type layerStats struct {
 	attnOut []float32 // input of o, [heads·head_dim]
 	ffn     []float32 // input of gate and up, [hidden]
 	ffnAct  []float32 // input of down, [intermediate]
+
+	key   float32   // largest magnitude of the keys, after RoPE
+	value []float32 // largest magnitudes of the values, [kv_heads·head_dim]
+}
+
+// CacheMax is the largest magnitude of a layer's keys, after RoPE, and values.
+func (s *Stats) CacheMax(layer int) (key, value float32) {
+	return s.layers[layer].key, slices.Max(s.layers[layer].value)
 }
 
 // Importance is the mean square of the input channels of the matrix that role

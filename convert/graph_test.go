@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -172,6 +173,42 @@ func run(t *testing.T, src string, o convert.Options) *convert.Job {
 		t.Fatal(err)
 	}
 	return job
+}
+
+// TestInt8Cache wants nearly the reference's logits from float32 weights with an
+// int8 cache, in one run and token by token.
+func TestInt8Cache(t *testing.T) {
+	backend := openBackend(t)
+	recipe := filepath.Join(t.TempDir(), "kv8.json")
+	err := os.WriteFile(recipe, []byte(`{"name": "kv8", "summary": "test", "target": "cpu", "precision": "fp32",
+		"dialect": "fused", "activations": "float32", "kv_cache": "int8", "rules": [{"bits": 32}]}`), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"smollm2", "qwen3", "llama2"} {
+		v, err := tinymodel.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := t.TempDir()
+		run(t, tiny(t, name), convert.Options{Output: out, NoBase: true, Targets: []convert.Target{{Name: "cpu", Recipes: []string{recipe}}}})
+		spec, get, err := tinymodel.Load(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := reference.New(spec, get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens := make([]int32, 40)
+		for i := range tokens {
+			tokens[i] = int32((i*37 + 11) % 500)
+		}
+		want := ref.Forward(tokens)
+		dir := filepath.Join(out, "onnx", "cpu", "kv8")
+		compareAll(t, backend, dir, tokens, want, 0.02, 0.05)
+		compareSteps(t, backend, dir, tokens, want, 0.02, 0.05)
+	}
 }
 
 // verifyReference converts again with the reference that verify uses, and wants

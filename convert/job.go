@@ -25,9 +25,10 @@ type Job struct {
 	Plan      *plan.Plan
 	Artifacts []*Artifact // parallel to Plan.Artifacts
 
-	ck   *checkpoint.Checkpoint
-	opts Options
-	fold *calibrate.Fold // of the tuned outputs; nil until probed
+	ck    *checkpoint.Checkpoint
+	opts  Options
+	stats *calibrate.Stats // nil until probed
+	fold  *calibrate.Fold  // of the tuned outputs
 }
 
 // Artifact is what is known of one output beside its plan.

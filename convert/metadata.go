@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -65,7 +66,7 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 func (j *Job) hints(r *recipe.Recipe) modeldir.Hints {
 	h := modeldir.Hints{
 		AttentionType: "gqa", GQARatio: j.Spec.Heads / j.Spec.KVHeads,
-		MaxContext: j.Spec.MaxContext, Batch: 1, KVCache: r.Activations, Logits: "last",
+		MaxContext: j.Spec.MaxContext, Batch: 1, KVCache: cmp.Or(r.KVCache, r.Activations), Logits: "last",
 	}
 	switch j.Spec.KVHeads {
 	case j.Spec.Heads:

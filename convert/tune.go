@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 )
 
 // probeSeed makes the random token ids of a probe the same in every run.
@@ -19,12 +20,17 @@ func (j *Job) probe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("probe %s with random tokens: %w", j.ck.ID(), err)
 	}
-	j.fold = stats.Fold(j.Spec, calibrate.DefaultAlpha)
+	j.stats, j.fold = stats, stats.Fold(j.Spec, calibrate.DefaultAlpha)
 	return nil
 }
 
-// tuned reports whether any output takes folded weights.
+// tuned reports whether anything the job writes depends on a probe.
 func (j *Job) tuned() bool {
+	for _, a := range j.Plan.Artifacts {
+		if len(a.Data.CacheScales) > 0 {
+			return true
+		}
+	}
 	for _, r := range j.Plan.Reads {
 		for _, o := range r.Outputs {
 			if o.Tuned {
@@ -33,6 +39,26 @@ func (j *Job) tuned() bool {
 		}
 	}
 	return false
+}
+
+// cacheMargin is how far beyond the probe's largest keys and values the int8
+// cache reaches: a text has larger ones than 32 random tokens.
+const cacheMargin = 1.15
+
+// cacheStep is the quantization step of one layer's cached keys or values.
+func (j *Job) cacheStep(artifact int, s plan.CacheScale) float32 {
+	max := j.stats.CacheMax
+	if j.Artifacts[artifact].Recipe.Importance != "" && !j.lossless() {
+		max = j.fold.CacheMax
+	}
+	step, value := max(s.Layer)
+	if s.Value {
+		step = value
+	}
+	if step == 0 {
+		return 1
+	}
+	return step * cacheMargin / 127
 }
 
 // lossless reports whether the checkpoint stores its layers in blocks that

@@ -129,6 +129,13 @@ func (w *writer) open() error {
 		if err := f.Truncate(a.Data.Size); err != nil {
 			return fmt.Errorf("size %s to %d bytes: %w", f.Name(), a.Data.Size, err)
 		}
+		for _, s := range a.Data.CacheScales {
+			var b [4]byte
+			tensor.EncodeF32(b[:], []float32{w.job.cacheStep(i, s)})
+			if _, err := f.WriteAt(b[:], s.Offset); err != nil {
+				return fmt.Errorf("write the cache scales of layer %d to %s: %w", s.Layer, f.Name(), err)
+			}
+		}
 		for _, c := range a.Data.Consts {
 			if _, err := f.WriteAt(c.Data, c.Offset); err != nil {
 				return fmt.Errorf("write constant %q to %s: %w", c.Name, f.Name(), err)

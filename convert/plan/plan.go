@@ -37,6 +37,15 @@ type DataFile struct {
 	Name   string
 	Size   int64
 	Consts []Const
+	// CacheScales are float32 numbers that a probe of the model gives.
+	CacheScales []CacheScale
+}
+
+// CacheScale is the quantization step of a layer's cached keys or values.
+type CacheScale struct {
+	Layer  int
+	Value  bool // of the values; else of the keys
+	Offset int64
 }
 
 // Const is bytes the planner itself made, such as a rotary table.

@@ -40,7 +40,11 @@ type Recipe struct {
 	// float model and folds scales between neighbouring weights (package
 	// calibrate). It needs no text.
 	Importance string `json:"importance,omitempty"`
-	Rules      []Rule `json:"rules"`
+	// KVCache is the element type of cached keys and values: "" for that of
+	// the activations, or "int8", with one step a layer from a probe of the
+	// model (fused dialect).
+	KVCache string `json:"kv_cache,omitempty"`
+	Rules   []Rule `json:"rules"`
 }
 
 // Rule sets the form of some roles in some layers.
@@ -121,6 +125,7 @@ func (r *Recipe) check() error {
 		{"dialect", r.Dialect, []string{"fused", "standard"}},
 		{"activations", r.Activations, []string{"float32", "float16"}},
 		{"importance", r.Importance, []string{"", "probe"}},
+		{"kv_cache", r.KVCache, []string{"", "int8"}},
 	} {
 		if !slices.Contains(c.known, c.value) {
 			return bad(c.field, "%q: choose %s", c.value, strings.Join(c.known, ", "))
@@ -128,6 +133,9 @@ func (r *Recipe) check() error {
 	}
 	if r.AccuracyLevel < 0 || r.AccuracyLevel > 4 {
 		return bad("accuracy_level", "%d: want 0 to 4", r.AccuracyLevel)
+	}
+	if r.KVCache != "" && r.Dialect != "fused" {
+		return bad("kv_cache", "%q wants the fused dialect", r.KVCache)
 	}
 	for i, rule := range r.Rules {
 		field := fmt.Sprintf("rules[%d]", i)

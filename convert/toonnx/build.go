@@ -74,6 +74,10 @@ func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
 	if rec.Activations == "float16" {
 		b.act = onnx.F16
 	}
+	b.cache = b.act
+	if rec.KVCache == "int8" {
+		b.cache = onnx.I8
+	}
 	if o.MaxContext <= 0 || o.MaxContext > spec.MaxContext {
 		b.opts.MaxContext = spec.MaxContext
 	}
@@ -98,7 +102,7 @@ func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
 	m.SetMeta(LayerOutputKey, layerOutput[rec.Dialect])
 	return &Artifact{
 		Model:  m,
-		Data:   plan.DataFile{Name: modeldir.DataFile, Size: b.layout.Size(), Consts: b.consts},
+		Data:   plan.DataFile{Name: modeldir.DataFile, Size: b.layout.Size(), Consts: b.consts, CacheScales: b.steps},
 		Pieces: b.pieces,
 	}, nil
 }
@@ -118,7 +122,9 @@ type builder struct {
 	byRole map[key]arch.Weight
 	pieces []Piece
 	consts []plan.Const
-	act    onnx.ElemType
+	steps  []plan.CacheScale
+	act    onnx.ElemType // of activations
+	cache  onnx.ElemType // of keys and values
 	err    error
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 )
 
@@ -74,15 +75,15 @@ func (b *builder) cacheDims(length string) []onnx.Dim {
 
 func (b *builder) cacheInputs() {
 	for l := range b.spec.Layers {
-		b.g.Input(pastName(l, "key"), b.act, b.cacheDims("past_sequence_length")...)
-		b.g.Input(pastName(l, "value"), b.act, b.cacheDims("past_sequence_length")...)
+		b.g.Input(pastName(l, "key"), b.cache, b.cacheDims("past_sequence_length")...)
+		b.g.Input(pastName(l, "value"), b.cache, b.cacheDims("past_sequence_length")...)
 	}
 }
 
 func (b *builder) cacheOutputs() {
 	for l := range b.spec.Layers {
-		b.g.Output(presentName(l, "key"), b.act, b.cacheDims("total_sequence_length")...)
-		b.g.Output(presentName(l, "value"), b.act, b.cacheDims("total_sequence_length")...)
+		b.g.Output(presentName(l, "key"), b.cache, b.cacheDims("total_sequence_length")...)
+		b.g.Output(presentName(l, "value"), b.cache, b.cacheDims("total_sequence_length")...)
 	}
 }
 
@@ -194,12 +195,33 @@ func (f *fusedDecoder) attention(l int, at, x string) string {
 		in[1] = f.rotate(at+"/k_rotary", key, s.KVHeads)
 	}
 	out := at + "/GroupQueryAttention/output_0"
-	f.g.Node(onnx.DomainMicrosoft, "GroupQueryAttention", at+"/GroupQueryAttention", in,
+	n := f.g.Node(onnx.DomainMicrosoft, "GroupQueryAttention", at+"/GroupQueryAttention", in,
 		[]string{out, presentName(l, "key"), presentName(l, "value")},
 		onnx.Int("num_heads", int64(s.Heads)), onnx.Int("kv_num_heads", int64(s.KVHeads)),
 		onnx.Float("scale", float32(1/math.Sqrt(float64(s.HeadDim)))),
 		onnx.Int("do_rotary", rotary), onnx.Int("rotary_interleaved", 0), onnx.Int("local_window_size", -1))
+	if f.cache == onnx.I8 {
+		f.quantizeCache(n, l)
+	}
 	return out
+}
+
+// quantizeCache makes an attention node keep keys and values as int8, with one
+// step for a layer's keys and one for its values: inputs 12 and 13.
+func (f *fusedDecoder) quantizeCache(n *onnx.Node, l int) {
+	for len(n.Inputs) < 12 {
+		n.Inputs = append(n.Inputs, "")
+	}
+	for _, value := range []bool{false, true} {
+		name := fmt.Sprintf("model.layers.%d.self_attn.k_scale", l)
+		if value {
+			name = fmt.Sprintf("model.layers.%d.self_attn.v_scale", l)
+		}
+		e := f.place(name, 4)
+		f.steps = append(f.steps, plan.CacheScale{Layer: l, Value: value, Offset: e.Offset})
+		n.Inputs = append(n.Inputs, f.external(name, onnx.F32, e, 1))
+	}
+	n.Attrs = append(n.Attrs, onnx.String("k_quant_type", "PER_TENSOR"), onnx.String("v_quant_type", "PER_TENSOR"), onnx.Int("kv_cache_bit_width", 8))
 }
 
 // projection multiplies x with the stacked matrices of a group.
