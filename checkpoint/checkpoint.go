@@ -73,6 +73,8 @@ func open(path string, o Options) (*Checkpoint, error) {
 		return openFolder(path, o)
 	}
 	switch ext := strings.ToLower(filepath.Ext(path)); {
+	case ext == ".gguf" && onlyModel(path):
+		return openGGUFFolder(filepath.Dir(path), filepath.Base(path), o)
 	case ext == ".gguf":
 		return openGGUF(path, o)
 	case ext == ".safetensors":

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"os"
 	"io"
 	"path/filepath"
 	"regexp"
@@ -107,6 +108,23 @@ func openGGUF(path string, o Options) (_ *Checkpoint, err error) {
 		o.Logger.Warn("vocab_size differs from the embedding's rows, which count", "file", path, "vocab_size", vocab, "rows", cfg.VocabSize)
 	}
 	return c, c.addGGUFSupport(k, cfg)
+}
+
+// onlyModel reports whether a GGUF file has its folder to itself, so that the
+// licence beside it must be its own. In a folder of many models it may be
+// anybody's.
+func onlyModel(path string) bool {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		name := strings.ToLower(e.Name())
+		if strings.HasSuffix(name, ".safetensors") || (strings.HasSuffix(name, ".gguf") && e.Name() != filepath.Base(path)) {
+			return false
+		}
+	}
+	return true
 }
 
 // openGGUFFolder opens the one model in a folder; licence and card beside it

@@ -380,12 +380,14 @@ func TestGGUFBrokenVocabulary(t *testing.T) {
 }
 
 // TestGGUFFolder: licence and card beside the only GGUF file are the model's;
-// beside a file that was named they may be anybody's.
+// beside one of several they may be anybody's.
 func TestGGUFFolder(t *testing.T) {
 	dir := folder(t, map[string]string{"LICENSE": "free", "README.md": "card", "tokenizer.json": "not taken"})
 	path := filepath.Join(dir, "tiny.gguf")
 	newModel("llama", nil).write(t, path, nil)
-	for open, want := range map[string]bool{dir: true, path: false} {
+	many := filepath.Join(folder(t, map[string]string{"LICENSE": "free", "other.gguf": "x"}), "tiny.gguf")
+	newModel("llama", nil).write(t, many, nil)
+	for open, want := range map[string]bool{dir: true, path: true, many: false} {
 		c, err := checkpoint.Open(t.Context(), open, checkpoint.Options{})
 		if err != nil {
 			t.Fatal(err)
