@@ -3,8 +3,8 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
-	"os"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
