@@ -24,10 +24,11 @@ type kvCache struct {
 	limit    int // tokens the session may hold
 }
 
-// newCapacity is the size of a shared cache that must hold need tokens: half
-// as much again as it was, in steps, never beyond the limit.
+// newCapacity is the size of a shared cache that must hold need tokens: room
+// for some tokens more, half as much again as it was, in steps, never beyond
+// the limit.
 func newCapacity(old, need, limit int) int {
-	n := max(need, old+old/2)
+	n := max(need+capacityStep/4, old+old/2)
 	n = (n + capacityStep - 1) / capacityStep * capacityStep
 	return max(min(n, limit), need)
 }

@@ -50,29 +50,19 @@ func (b *Backend) open(ctx context.Context, folder *modeldir.Folder, o infer.Ope
 	if err != nil {
 		return nil, err
 	}
-	g, err := readGraph(folder, o.AllLogits)
+	g, err := b.readGraph(folder, o.AllLogits)
 	if err != nil {
 		return nil, err
 	}
-	opts := ort.SessionOptions{Config: map[string]string{}}
-	b.provider.configure(&opts, o)
-	var raw *ort.Session
-	if g.edited == nil {
-		raw, err = b.env.NewSession(ctx, folder.Model, opts)
-	} else {
-		dir, absErr := filepath.Abs(folder.Dir)
-		if absErr != nil {
-			return nil, absErr
-		}
-		opts.Config[configExternalFolder] = dir
-		raw, err = b.env.NewSessionFromBytes(ctx, g.edited, opts)
-	}
+	raw, err := b.load(ctx, folder, g, o)
 	if err != nil {
+		g.weights.close()
 		return nil, err
 	}
-	s, err := newSession(b, raw, folder, g.shared, o)
+	s, err := newSession(b, raw, folder, g, o)
 	if err != nil {
 		raw.Close()
+		g.weights.close()
 		return nil, err
 	}
 	if limit == 0 {
@@ -81,6 +71,26 @@ func (b *Backend) open(ctx context.Context, folder *modeldir.Folder, o infer.Ope
 	s.info.MaxContext, s.cache.limit = limit, limit
 	s.info.WeightBytes = weights
 	return s, nil
+}
+
+// load makes the session over the mapped weights.
+func (b *Backend) load(ctx context.Context, folder *modeldir.Folder, g *graph, o infer.OpenOptions) (raw *ort.Session, err error) {
+	opts := ort.SessionOptions{Config: map[string]string{}, Initializers: g.weights.values}
+	b.provider.configure(&opts, o)
+	err = g.weights.duringLoad(func() error {
+		if g.edited == nil {
+			raw, err = b.env.NewSession(ctx, folder.Model, opts)
+			return err
+		}
+		dir, err := filepath.Abs(folder.Dir)
+		if err != nil {
+			return err
+		}
+		opts.Config[configExternalFolder] = dir
+		raw, err = b.env.NewSessionFromBytes(ctx, g.edited, opts)
+		return err
+	})
+	return raw, err
 }
 
 // defaultContext is the limit of a model whose files tell none.
@@ -151,13 +161,15 @@ func cacheBytesPerToken(folder *modeldir.Folder) int64 {
 
 // graph is what the loader finds in model.onnx before ONNX Runtime reads it.
 type graph struct {
-	shared bool   // the cache is written in place
-	edited []byte // the graph with logits at every position; nil if it is loaded as it is
+	shared  bool   // the cache is written in place
+	edited  []byte // the graph with logits at every position; nil if it is loaded as it is
+	weights *weights
 }
 
-// readGraph looks for the attention operator, which decides the cache's
-// contract, and gives the graph logits at every position where asked to.
-func readGraph(folder *modeldir.Folder, allLogits bool) (*graph, error) {
+// readGraph maps the weights, looks for the attention operator, which decides
+// the cache's contract, and gives the graph logits at every position where
+// asked to.
+func (b *Backend) readGraph(folder *modeldir.Folder, allLogits bool) (*graph, error) {
 	file, err := onnx.Open(folder.Model)
 	if err != nil {
 		return nil, err
@@ -179,12 +191,14 @@ func readGraph(folder *modeldir.Folder, allLogits bool) (*graph, error) {
 	if cfg := folder.GenAI; cfg != nil && !cfg.Search.ShareBuffer && folder.Metadata == nil {
 		out.shared = false
 	}
-	if !allLogits || !last {
-		return out, nil
+	if allLogits && last {
+		removeLastPosition(g)
+		if out.edited, err = file.Model.Encode(); err != nil {
+			return nil, fmt.Errorf("take the nodes %s… out for logits at every position: %w", lastPositionPrefix, err)
+		}
 	}
-	removeLastPosition(g)
-	if out.edited, err = file.Model.Encode(); err != nil {
-		return nil, fmt.Errorf("take the nodes %s… out for logits at every position: %w", lastPositionPrefix, err)
+	if out.weights, err = mapWeights(b.lib, file); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -15,15 +15,16 @@ import (
 // ort.Call; a decode step changes one id and the length of the mask and runs
 // it again, without garbage.
 type session struct {
-	lib    *ort.Library
-	raw    *ort.Session
-	call   *ort.Call
-	sig    *signature
-	cache  kvCache
-	info   infer.Info
-	chunk  int
-	all    bool
-	closed bool
+	lib     *ort.Library
+	raw     *ort.Session
+	weights *weights
+	call    *ort.Call
+	sig     *signature
+	cache   kvCache
+	info    infer.Info
+	chunk   int
+	all     bool
+	closed  bool
 
 	tokens []int32
 
@@ -43,7 +44,7 @@ type buffer struct {
 	shape [2]int64 // for Reshape, which would allocate one
 }
 
-func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, shared bool, o infer.OpenOptions) (*session, error) {
+func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, g *graph, o infer.OpenOptions) (*session, error) {
 	sig, err := readSignature(folder, raw.Inputs(), raw.Outputs())
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, shared bo
 		return nil, &tensor.UnsupportedError{What: "logits at every position: the graph gives those of the last one and has no nodes " + lastPositionPrefix + "… to take out"}
 	}
 	s := &session{
-		lib: b.lib, raw: raw, sig: sig, all: o.AllLogits, chunk: o.Chunk,
+		lib: b.lib, raw: raw, weights: g.weights, sig: sig, all: o.AllLogits, chunk: o.Chunk,
 		info: infer.Info{
 			Backend: b.Name(), Version: b.lib.Version(), Provider: b.provider.ep, Model: folder.Model,
 			Vocab: sig.vocab, Threads: o.Threads, CacheBytesPerToken: sig.bytesPerToken(),
@@ -64,7 +65,7 @@ func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, shared bo
 	if s.all {
 		s.chunk = min(s.chunk, allLogitsChunk)
 	}
-	if err := s.prepare(b.env, shared); err != nil {
+	if err := s.prepare(b.env, g.shared); err != nil {
 		s.release()
 		return nil, err
 	}
@@ -116,6 +117,14 @@ func (s *session) Len() int { return len(s.tokens) }
 func (s *session) Eval(ctx context.Context, tokens []int32) ([]float32, error) {
 	if err := s.check(tokens); err != nil {
 		return nil, err
+	}
+	// Room for all chunks at once: the cache is not copied between them.
+	if err := s.cache.reserve(len(s.tokens), len(s.tokens)+len(tokens)); err != nil {
+		return nil, err
+	}
+	if len(tokens) > 1 {
+		// Rows of the embedding table read by a prefill need not stay.
+		defer s.weights.release()
 	}
 	for len(tokens) > s.chunk {
 		if err := s.step(ctx, tokens[:s.chunk]); err != nil {
@@ -309,6 +318,7 @@ func (s *session) Close() error {
 	}
 	s.release()
 	s.raw.Close()
+	s.weights.close()
 	return nil
 }
 

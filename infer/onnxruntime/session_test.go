@@ -300,8 +300,8 @@ func TestSessionAllocates(t *testing.T) {
 
 func TestNewCapacity(t *testing.T) {
 	for _, c := range []struct{ old, need, limit, want int }{
-		{0, 1, 4096, 256}, {0, 257, 4096, 512}, {256, 257, 4096, 512}, {1024, 1025, 4096, 1536},
-		{3000, 3001, 4096, 4096}, {0, 10, 64, 64}, {0, 5000, 8192, 5120},
+		{0, 1, 4096, 256}, {0, 192, 4096, 256}, {0, 193, 4096, 512}, {256, 257, 4096, 512}, {1024, 1025, 4096, 1536},
+		{3000, 3001, 4096, 4096}, {0, 10, 64, 64}, {0, 5000, 8192, 5120}, {0, 4090, 4096, 4096},
 	} {
 		if got := newCapacity(c.old, c.need, c.limit); got != c.want {
 			t.Errorf("newCapacity(%d, %d, %d) = %d, want %d", c.old, c.need, c.limit, got, c.want)
