@@ -5,6 +5,7 @@
 //	peers quality   KL, top-1, perplexity and bits per weight of every recipe
 //	peers convert   time and memory of a conversion
 //	peers clean     removes what the others built
+//	peers fixtures  lets genai's builder write the folders that tests here run
 //
 // `make bench-peers` and `make quality` run it; CI does not. It needs Linux, and
 // Python with pip for the peers: an environment with torch is installed into

@@ -150,6 +150,8 @@ func run(ctx context.Context, args []string) error {
 		f.StringVar(&o.prompt, "prompt", "", "JSON list of ids")
 		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
 		todo = func() error { o.setup = common; return worker(ctx, o) }
+	case "fixtures":
+		todo = func() error { return fixtures(ctx, &common) }
 	case "clean":
 		todo = func() error {
 			cache, err := os.UserCacheDir()

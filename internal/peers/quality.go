@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/infer"
@@ -90,6 +91,35 @@ func (j *judge) close() error {
 		return nil
 	}
 	return errors.Join(j.ref.Close(), os.Remove(j.ref.Name()))
+}
+
+// make builds an artifact, where it is not there yet, and measures it.
+func (j *judge) make(ctx context.Context, s *sample, a *artifact) (*measured, error) {
+	if a.path == "" {
+		if err := j.shop.build(ctx, s, a); err != nil {
+			return nil, err
+		}
+	}
+	return j.measure(ctx, a, s.Parameters)
+}
+
+// failure is a peer's recipe that gave no working file.
+type failure struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// firstLine is what a table has room for: the first line without the folders
+// of this machine.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	words := strings.Fields(line)
+	for i, w := range words {
+		if strings.Contains(w, "/work/") {
+			words[i] = filepath.Base(w)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // measure compares one artifact.
@@ -269,14 +299,14 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 		if !o.wants(a, o.match) {
 			continue
 		}
-		if a.path == "" {
-			if err := shop.build(ctx, s, a); err != nil {
+		m, err := j.make(ctx, s, a)
+		if err != nil {
+			if a.Maker == ours || ctx.Err() != nil {
 				return err
 			}
-		}
-		m, err := j.measure(ctx, a, s.Parameters)
-		if err != nil {
-			return err
+			o.note("%s: %v", a.label(), err)
+			report.Failed = append(report.Failed, failure{a.label(), firstLine(err)})
+			continue
 		}
 		f := m.Fidelity
 		o.note("%-40s %5.2f bits  KL %.4f ± %.4f  top-1 %.1f %%  perplexity × %.4f", a.label(), m.BitsPerWeight, f.KLMean, f.KLStdErr, 100*f.Top1, f.PerplexityRatio)

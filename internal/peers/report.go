@@ -59,6 +59,7 @@ type qualityReport struct {
 	Window        int        `json:"window"`
 	PermutedDelta float64    `json:"permuted_max_abs_logit_delta,omitempty"`
 	Rows          []measured `json:"rows"`
+	Failed        []failure  `json:"failed,omitempty"`
 }
 
 func (r *qualityReport) find(maker, name string) *measured {
@@ -121,6 +122,9 @@ func (r *qualityReport) table(plain *qualityReport) string {
 			fmt.Fprintf(&b, " %s |", text)
 		}
 		b.WriteString("\n")
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintf(&b, "\nNo figures for %s: %s.\n", f.Name, f.Why)
 	}
 	r.goals(&b)
 	fmt.Fprintf(&b, "\n%s\n", r.Machine)
