@@ -157,6 +157,12 @@ func (r *speedReport) table(q *qualityReport) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %.3f %s | %d | %s | %s |\n", c.What, c.Ours, c.Peer, c.Ratio, interval, c.Pairs, c.Goal, met)
 	}
+	for _, c := range r.Contenders {
+		if c.Maker == ours {
+			fmt.Fprintf(&b, "\nOf a decode step of %s, %.2f %% lie outside the evaluation (sampling and the loop; median). BenchmarkStepOverhead of infer/onnxruntime measures Go's part inside it, a few microseconds.\n",
+				c.Name, 100*median(series(c.Warm, func(p pass) float64 { return p.Outside / p.Decode })))
+		}
+	}
 	var foreign []float64
 	for _, c := range r.Contenders {
 		foreign = append(foreign, series(append(c.Cold[:len(c.Cold):len(c.Cold)], c.Warm...), func(p pass) float64 { return p.Foreign })...)

@@ -30,6 +30,10 @@ type pass struct {
 	Load       float64 `json:"load_seconds,omitempty"`
 	FirstToken float64 `json:"first_token_seconds,omitempty"`
 
+	// Outside is the part of Decode that is not spent evaluating: sampling and
+	// the loop around it; this module's worker alone tells it.
+	Outside float64 `json:"outside_seconds,omitempty"`
+
 	// Foreign is the share of the cores that others used meanwhile.
 	Foreign float64 `json:"foreign"`
 }
@@ -61,10 +65,11 @@ func worker(ctx context.Context, o workerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := backend.Open(ctx, folder, infer.OpenOptions{Threads: o.threads})
+	opened, err := backend.Open(ctx, folder, infer.OpenOptions{Threads: o.threads})
 	if err != nil {
 		return err
 	}
+	s := &timedSession{Session: opened}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	loaded := time.Since(begin)
 	out := json.NewEncoder(os.Stdout)
@@ -72,11 +77,12 @@ func worker(ctx context.Context, o workerOptions) (err error) {
 		if err := s.Truncate(0); err != nil {
 			return pass{}, err
 		}
+		s.steps = 0
 		r, err := infer.Generate(s, nil, prompt, infer.Options{MaxTokens: o.generate}).Run(ctx, nil)
 		if err != nil {
 			return pass{}, err
 		}
-		return pass{Prefill: r.Timings.FirstToken.Seconds(), Decode: r.Timings.Decode.Seconds(), Decoded: len(r.TokenIDs) - 1,
+		return pass{Outside: (r.Timings.Decode - s.steps).Seconds(), Prefill: r.Timings.FirstToken.Seconds(), Decode: r.Timings.Decode.Seconds(), Decoded: len(r.TokenIDs) - 1,
 			PeakRSS: peakRSS(os.Getpid()), IDs: r.TokenIDs}, nil
 	}
 	first, err := once()
@@ -97,6 +103,22 @@ func worker(ctx context.Context, o workerOptions) (err error) {
 		}
 	}
 	return nil
+}
+
+// timedSession adds up the time of evaluations of one token.
+type timedSession struct {
+	infer.Session
+	steps time.Duration
+}
+
+// Eval implements infer.Session.
+func (s *timedSession) Eval(ctx context.Context, tokens []int32) ([]float32, error) {
+	start := time.Now()
+	logits, err := s.Session.Eval(ctx, tokens)
+	if len(tokens) == 1 {
+		s.steps += time.Since(start)
+	}
+	return logits, err
 }
 
 // check refuses a pass that is not what was asked for.
