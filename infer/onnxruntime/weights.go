@@ -63,7 +63,7 @@ func mapWeights(lib *ort.Library, file *onnx.File) (w *weights, err error) {
 }
 
 // releaseEvery is how often mapped pages are given back during a load.
-const releaseEvery = 5 * time.Millisecond
+const releaseEvery = 20 * time.Millisecond
 
 // duringLoad gives pages back while load runs, and once more behind it.
 func (w *weights) duringLoad(load func() error) error {
