@@ -94,10 +94,6 @@ func (g *graph) external(name, file string, dims []int64) {
 	g.body = g.body.msg(5, t)
 }
 
-func (g *graph) intAttr(name string, v int64) message {
-	return message{}.str(1, name).num(3, v).num(20, 2)
-}
-
 // model is a ModelProto of IR version 10 and opset 21.
 func (g *graph) model() []byte {
 	body := g.body.str(2, "test graph")

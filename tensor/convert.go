@@ -63,9 +63,11 @@ func Decode(dst []float32, src []byte, d DType) error {
 	case F32:
 		decodeF32(dst, src)
 	case F16:
-		decodeF16(dst, src)
+		n := decodeF16Fast(dst, src)
+		decodeF16(dst[n:], src[2*n:])
 	case BF16:
-		decodeBF16(dst, src)
+		n := decodeBF16Fast(dst, src)
+		decodeBF16(dst[n:], src[2*n:])
 	case F64:
 		for i := range dst {
 			dst[i] = float32(math.Float64frombits(le.Uint64(src[i*8:])))

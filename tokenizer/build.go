@@ -87,7 +87,7 @@ func kind(raw json.RawMessage) (string, error) {
 // maxPartDepth bounds Sequences within Sequences.
 const maxPartDepth = 8
 
-var errPartDepth = fmt.Errorf("Sequence nested more than %d deep", maxPartDepth)
+var errPartDepth = fmt.Errorf("a Sequence nested more than %d deep", maxPartDepth)
 
 // pattern is the pattern of Split and Replace: {"String": s} or {"Regex": s}.
 type pattern struct {
@@ -285,7 +285,7 @@ func (t *Tokenizer) addSplit(raw json.RawMessage, what string) error {
 		return err
 	}
 	if sc, ok := m.(scanMatcher); ok && p.Behavior == isolated {
-		t.stages = append(t.stages, scanStage{sc.scanner})
+		t.stages = append(t.stages, scanStage(sc))
 		return nil
 	}
 	t.stages = append(t.stages, splitStage{m, p.Behavior, p.Invert})
@@ -504,7 +504,7 @@ func (t *Tokenizer) decoder(raw json.RawMessage, depth int) error {
 			return err
 		}
 		if utf8.RuneCountInString(p.Content) != 1 || p.Start < 0 || p.Stop < 0 {
-			return errors.New("Strip wants one character and two counts")
+			return errors.New("a Strip wants one character and two counts")
 		}
 		mark, _ := utf8.DecodeRuneInString(p.Content)
 		d.add(stripDecoder(mark, p.Start, p.Stop), false)
