@@ -27,9 +27,14 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// Python returns the interpreter of the oracle environment.
+// Python returns the interpreter of the oracle environment. Runs with -short
+// leave the comparisons with Python out, unless the oracle is required: they
+// take minutes, and under the race detector many.
 func Python(t testing.TB) string {
 	t.Helper()
+	if testing.Short() && os.Getenv(requireEnv) != "require" {
+		t.Skip("-short: no comparison with Python")
+	}
 	venv := venvDir(Dir(t))
 	if _, err := os.Stat(filepath.Join(venv, marker)); err != nil {
 		missing(t, "no complete Python environment at %s; `make oracle` installs it", venv)
