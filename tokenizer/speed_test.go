@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -99,9 +100,17 @@ func TestLinear(t *testing.T) {
 	} {
 		for _, word := range []string{"a", "abc"} {
 			small, large := strings.Repeat(word, 100_000/len(word)), strings.Repeat(word, 1_000_000/len(word))
-			fast := bestOf(2, func() { tk.Encode(small, EncodeOptions{}) })
-			slow := bestOf(2, func() { tk.Encode(large, EncodeOptions{}) })
-			if slow > 40*fast+0.05 {
+			// A busy machine slows single runs: the best of several counts. What
+			// is quadratic takes 100 times as long in every one.
+			fast, slow := math.Inf(1), math.Inf(1)
+			for range 8 {
+				fast = min(fast, bestOf(2, func() { tk.Encode(small, EncodeOptions{}) }))
+				slow = min(slow, bestOf(1, func() { tk.Encode(large, EncodeOptions{}) }))
+				if slow <= 40*fast {
+					break
+				}
+			}
+			if slow > 40*fast {
 				t.Errorf("%s: 1 MB of %q takes %.3f s, %.0f times as long as 100 kB", name, word, slow, slow/fast)
 			}
 		}
