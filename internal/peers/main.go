@@ -123,8 +123,9 @@ func run(ctx context.Context, args []string) error {
 		f.StringVar(&o.sample, "sample", "permuted", "plain or permuted")
 		f.IntVar(&o.tokens, "tokens", 2048, "tokens of the text, in windows of 512; 8192 for figures to keep")
 		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text to measure on")
-		recipes := f.String("recipes", "base,int8,int4,int4-small", "our recipes, names or files; base is onnx/base/fp16")
+		recipes := f.String("recipes", "base,int8,int4,int4-kv8,int4-small", "our recipes, names or files; base is onnx/base/fp16")
 		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
+		f.BoolVar(&o.keep, "keep", false, "take the peers' figures from the last report where it is of the same tokens")
 		todo = func() error {
 			o.setup, o.recipes = common, strings.Split(*recipes, ",")
 			return quality(ctx, o)

@@ -258,6 +258,7 @@ type qualityOptions struct {
 	text    string
 	recipes []string
 	match   string
+	keep    bool
 }
 
 // quality measures every artifact of one sample.
@@ -292,11 +293,16 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 	if err := j.setReference(ctx, ref); err != nil {
 		return fmt.Errorf("run the reference: %w", err)
 	}
+	if o.keep {
+		if err := report.keepPeers(o.out); err != nil {
+			return err
+		}
+	}
 	list := append(mine, genaiArtifacts()...)
 	list = append(list, llamaArtifacts()...)
 	list = append(list, &artifact{Maker: llama, Name: "F32", path: s.GGUF})
 	for _, a := range list {
-		if !o.wants(a, o.match) {
+		if !o.wants(a, o.match) || report.has(a) {
 			continue
 		}
 		m, err := j.make(ctx, s, a)

@@ -93,7 +93,7 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 	if err != nil {
 		return nil, err
 	}
-	mine := ourArtifacts([]string{"int4-small", "int4", "int8"})
+	mine := ourArtifacts([]string{"int4-small", "int4", "int4-kv8", "int8"})
 	if err := shop.convertOurs(ctx, s, mine); err != nil {
 		return nil, fmt.Errorf("convert the sample: %w", err)
 	}
