@@ -37,8 +37,8 @@ type artifact struct {
 
 func (a *artifact) label() string { return a.Maker + " " + a.Name }
 
-// reference is the artifact that everything is compared with.
-const reference = "fp32"
+// referenceName is that of the artifact that everything is compared with.
+const referenceName = "fp32"
 
 // ourArtifacts are the built-in recipes, and those named or given as files.
 func ourArtifacts(recipes []string) []*artifact {

@@ -273,7 +273,7 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 		return err
 	}
 	mine := ourArtifacts(o.recipes)
-	ref := &artifact{Maker: ours, Name: reference, args: []string{reference}}
+	ref := &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
 	if err := shop.convertOurs(ctx, s, append(mine, ref)); err != nil {
 		return fmt.Errorf("convert the sample: %w", err)
 	}
@@ -331,7 +331,7 @@ func permutedDelta(ctx context.Context, o qualityOptions, shop *workshop, backen
 	}
 	// Beside the plain sample's own artifacts, which are kept.
 	plain.Name = filepath.Join("plain", "reference")
-	ref := &artifact{Maker: ours, Name: reference, args: []string{reference}}
+	ref := &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
 	if err := shop.convertOurs(ctx, plain, []*artifact{ref}); err != nil {
 		return 0, err
 	}
