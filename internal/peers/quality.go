@@ -109,11 +109,11 @@ type failure struct {
 	Why  string `json:"why"`
 }
 
-// firstLine is what a table has room for: the first line without the folders
-// of this machine.
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	words := strings.Fields(line)
+// lastLine is what a table has room for: the last line, where Python programs
+// say what went wrong, without the folders of this machine.
+func lastLine(err error) string {
+	text := strings.TrimSpace(err.Error())
+	words := strings.Fields(text[strings.LastIndexByte(text, '\n')+1:])
 	for i, w := range words {
 		if strings.Contains(w, "/work/") {
 			words[i] = filepath.Base(w)
@@ -311,7 +311,7 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 				return err
 			}
 			o.note("%s: %v", a.label(), err)
-			report.Failed = append(report.Failed, failure{a.label(), firstLine(err)})
+			report.Failed = append(report.Failed, failure{a.label(), lastLine(err)})
 			continue
 		}
 		f := m.Fidelity
