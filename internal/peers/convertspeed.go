@@ -195,7 +195,10 @@ func (r *convertReport) write(dir string) error {
 		b.WriteString("\n" + r.Large.String())
 	}
 	fmt.Fprintf(&b, "\n%s\n", r.Machine)
-	return writeReport(dir, convertFile, r, b.String())
+	if err := writeReport(dir, convertFile, r, b.String()); err != nil {
+		return err
+	}
+	return printTable(dir, convertFile)
 }
 
 func scaled(x []float64, by float64) []float64 {

@@ -31,10 +31,18 @@ func writeReport(dir, name string, report any, table string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(table)
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, name+".json"), append(b, '\n'), 0o644),
 		os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644))
+}
+
+// printTable prints a table that was written.
+func printTable(dir, name string) error {
+	b, err := os.ReadFile(filepath.Join(dir, name+".md"))
+	if err == nil {
+		fmt.Printf("%s", b)
+	}
+	return err
 }
 
 // readReport reads a report back; found is false where there is none.
@@ -117,7 +125,10 @@ func (r *qualityReport) write(dir string) error {
 			return err
 		}
 	}
-	return writeReport(dir, r.file(), r, r.table(&plain))
+	if err := writeReport(dir, r.file(), r, r.table(&plain)); err != nil {
+		return err
+	}
+	return printTable(dir, r.file())
 }
 
 func (r *qualityReport) table(plain *qualityReport) string {
@@ -157,7 +168,7 @@ func (r *qualityReport) table(plain *qualityReport) string {
 		b.WriteString("\n")
 	}
 	for _, f := range r.Failed {
-		fmt.Fprintf(&b, "\nNo figures for %s: %s.\n", f.Name, f.Why)
+		fmt.Fprintf(&b, "\nNo figures for %s: %s.\n", f.Name, strings.TrimRight(f.Why, "."))
 	}
 	r.goals(&b)
 	fmt.Fprintf(&b, "\n%s\n", r.Machine)

@@ -59,7 +59,7 @@ func speed(ctx context.Context, o speedOptions) error {
 		return err
 	}
 	report := speedReport{Machine: describeMachine(ctx), Prompt: o.prompt, Generate: o.generate, Threads: o.threads,
-		Rounds: o.rounds, Passes: o.passes, Parameters: s.Parameters}
+		Passes: o.passes, Parameters: s.Parameters}
 	if w := report.Machine.warn(); w != "" {
 		o.note("warning: %s", w)
 	}
@@ -69,9 +69,12 @@ func speed(ctx context.Context, o speedOptions) error {
 			return err
 		}
 		o.note("round %d of %d: %.0f s", round+1, o.rounds, time.Since(start).Seconds())
+		report.Rounds, report.Contenders = round+1, list
+		if err := report.write(o.out); err != nil { // so far; an interrupted run keeps it
+			return err
+		}
 	}
-	report.Contenders = list
-	return report.write(o.out)
+	return printTable(o.out, speedFile)
 }
 
 // contenders builds every artifact and says how it is run.

@@ -116,6 +116,7 @@ func (r *speedReport) write(dir string) error {
 	if _, err := readReport(dir, qualityFile, &q); err != nil {
 		return err
 	}
+	r.Claims = nil
 	r.claims(&q)
 	return writeReport(dir, speedFile, r, r.table(&q))
 }
