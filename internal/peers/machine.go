@@ -62,7 +62,7 @@ const busyLimit = 0.1
 
 // warn tells of a machine with other work on it.
 func (m machine) warn() string {
-	if m.Busy < busyLimit && m.Load < float64(m.Cores)/2 {
+	if m.Busy < busyLimit && m.Load < float64(m.Cores) {
 		return ""
 	}
 	return fmt.Sprintf("the machine was busy before the run (load %.1f, %.0f %% of the cores in use): these figures are noisy", m.Load, 100*m.Busy)

@@ -132,8 +132,8 @@ func run(ctx context.Context, args []string) error {
 		}
 	case "speed":
 		o := speedOptions{}
-		f.IntVar(&o.rounds, "rounds", 6, "rounds of fresh processes")
-		f.IntVar(&o.passes, "passes", 3, "measured passes of each process in a round, alternating")
+		f.IntVar(&o.rounds, "rounds", 8, "rounds of fresh processes")
+		f.IntVar(&o.passes, "passes", 2, "measured passes of each process in a round, alternating")
 		f.IntVar(&o.prompt, "prompt", 512, "tokens of the prompt")
 		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
 		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text whose beginning is the prompt")
