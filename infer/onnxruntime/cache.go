@@ -7,7 +7,7 @@ import (
 )
 
 // capacityStep is the granularity of a shared cache, in tokens.
-const capacityStep = 256
+const capacityStep = 128
 
 // kvCache holds the past of every layer, bound to a prepared call.
 type kvCache struct {
@@ -25,10 +25,10 @@ type kvCache struct {
 }
 
 // newCapacity is the size of a shared cache that must hold need tokens: room
-// for some tokens more, half as much again as it was, in steps, never beyond
+// for some tokens more, a quarter more than it was, in steps, never beyond
 // the limit.
 func newCapacity(old, need, limit int) int {
-	n := max(need+capacityStep/4, old+old/2)
+	n := max(need+capacityStep/4, old+old/4)
 	n = (n + capacityStep - 1) / capacityStep * capacityStep
 	return max(min(n, limit), need)
 }

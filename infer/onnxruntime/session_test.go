@@ -105,7 +105,7 @@ func TestSessionChunks(t *testing.T) {
 				got = eval(t, s, []int32{id})
 			}
 			near(t, "token by token", got, want, tolerance)
-			if m.fused && !(capacity == 256 && s.cache.capacity >= 600 && s.cache.capacity < 1024) {
+			if m.fused && !(capacity == capacityStep && s.cache.capacity >= 600 && s.cache.capacity < 1024) {
 				t.Errorf("the cache held %d, then %d tokens; want growth by steps", capacity, s.cache.capacity)
 			}
 			if !slices.Equal(s.Tokens(), ids) || s.Len() != len(ids) {
@@ -316,8 +316,8 @@ func TestSessionAllocates(t *testing.T) {
 
 func TestNewCapacity(t *testing.T) {
 	for _, c := range []struct{ old, need, limit, want int }{
-		{0, 1, 4096, 256}, {0, 192, 4096, 256}, {0, 193, 4096, 512}, {256, 257, 4096, 512}, {1024, 1025, 4096, 1536},
-		{3000, 3001, 4096, 4096}, {0, 10, 64, 64}, {0, 5000, 8192, 5120}, {0, 4090, 4096, 4096},
+		{0, 1, 4096, 128}, {0, 96, 4096, 128}, {0, 97, 4096, 256}, {256, 257, 4096, 384}, {1024, 1025, 4096, 1280},
+		{3000, 3001, 4096, 3840}, {0, 10, 64, 64}, {0, 5000, 8192, 5120}, {0, 4090, 4096, 4096},
 	} {
 		if got := newCapacity(c.old, c.need, c.limit); got != c.want {
 			t.Errorf("newCapacity(%d, %d, %d) = %d, want %d", c.old, c.need, c.limit, got, c.want)
