@@ -111,7 +111,7 @@ func packages(t *testing.T) map[string][]string {
 		}
 		if d.IsDir() {
 			name := d.Name()
-			if p != "." && (strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "trytmp" || name == "examples") {
+			if p != "." && (strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "examples") {
 				return fs.SkipDir
 			}
 			return nil
