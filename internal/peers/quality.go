@@ -115,7 +115,7 @@ func lastLine(err error) string {
 	text := strings.TrimSpace(err.Error())
 	words := strings.Fields(text[strings.LastIndexByte(text, '\n')+1:])
 	for i, w := range words {
-		if strings.Contains(w, "/work/") {
+		if strings.Count(w, "/") > 1 { // a path
 			words[i] = filepath.Base(w)
 		}
 	}
