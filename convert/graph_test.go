@@ -33,19 +33,7 @@ func TestGraphs(t *testing.T) {
 			}
 			run(t, src, convert.Options{Output: out, Targets: []convert.Target{{Name: "cpu", Recipes: []string{"fp32", "int8"}}}})
 			verifyReference(t, src, filepath.Join(out, "onnx"))
-			spec, get, err := tinymodel.Load(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ref, err := reference.New(spec, get)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tokens := make([]int32, 40)
-			for i := range tokens {
-				tokens[i] = int32((i*37 + 11) % 500)
-			}
-			want := ref.Forward(tokens)
+			tokens, want := referenceLogits(t, v)
 			// float32 is exact to rounding; the other bounds are what 16-bit
 			// and 8-bit weights cost these random models, with a margin.
 			for _, c := range []struct {
@@ -58,6 +46,24 @@ func TestGraphs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// referenceLogits runs some tokens through the plain forward pass.
+func referenceLogits(t *testing.T, v tinymodel.Variant) (tokens []int32, logits [][]float32) {
+	t.Helper()
+	spec, get, err := tinymodel.Load(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := reference.New(spec, get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens = make([]int32, 40)
+	for i := range tokens {
+		tokens[i] = int32((i*37 + 11) % 500)
+	}
+	return tokens, ref.Forward(tokens)
 }
 
 // compareAll evaluates every position in one run.
@@ -192,19 +198,7 @@ func TestInt8Cache(t *testing.T) {
 		}
 		out := t.TempDir()
 		run(t, tiny(t, name), convert.Options{Output: out, NoBase: true, Targets: []convert.Target{{Name: "cpu", Recipes: []string{recipe}}}})
-		spec, get, err := tinymodel.Load(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := reference.New(spec, get)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tokens := make([]int32, 40)
-		for i := range tokens {
-			tokens[i] = int32((i*37 + 11) % 500)
-		}
-		want := ref.Forward(tokens)
+		tokens, want := referenceLogits(t, v)
 		dir := filepath.Join(out, "onnx", "cpu", "kv8")
 		compareAll(t, backend, dir, tokens, want, 0.02, 0.05)
 		compareSteps(t, backend, dir, tokens, want, 0.02, 0.05)

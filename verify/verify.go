@@ -26,6 +26,22 @@ const rangeTokens = 128
 // keptRanges is how many of the largest ranges a report holds.
 const keptRanges = 8
 
+// farKL is the divergence beyond which an artifact of a precision that should
+// lose next to nothing is wrong rather than coarse: twenty times and more what
+// real models measure. What 4 bits may cost depends on model and recipe, so
+// they have no such bound.
+var farKL = map[string]float64{"fp32": 0.001, "fp16": 0.01, "int8": 0.1}
+
+// Far says in what an artifact of a precision differs too much, "" where it
+// does not.
+func Far(precision string, kl float64) string {
+	limit, ok := farKL[precision]
+	if !ok || kl <= limit {
+		return ""
+	}
+	return fmt.Sprintf("KL %.3g against the float32 graph, where %s should stay below %g: the artifact is wrong, or this model cannot be stored so", kl, precision, limit)
+}
+
 // Options say what to compare.
 type Options struct {
 	// Library is the loaded ONNX Runtime.

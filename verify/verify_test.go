@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,21 @@ func TestRun(t *testing.T) {
 	}
 	if n := len(shares); n == 0 || shares[n-1] != 1 {
 		t.Errorf("progress %v does not end at 1", shares)
+	}
+}
+
+func TestFar(t *testing.T) {
+	for _, c := range []struct {
+		precision string
+		kl        float64
+		far       bool
+	}{
+		{"fp16", 0.01, false}, {"fp16", 0.011, true}, {"int8", 0.1, false}, {"int8", 0.2, true},
+		{"fp32", 0.002, true}, {"int4", 3, false}, {"int8", math.NaN(), true},
+	} {
+		if got := verify.Far(c.precision, c.kl); (got != "") != c.far {
+			t.Errorf("%s with KL %g: %q, want a problem: %v", c.precision, c.kl, got, c.far)
+		}
 	}
 }
 

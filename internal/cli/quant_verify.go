@@ -79,6 +79,9 @@ func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool,
 		if a.Recipe.Target == "cpu" || a.Recipe.Target == "base" {
 			a.Metadata.Target.RanOnDevice = "yes: on the CPU"
 		}
+		if p := verify.Far(a.Recipe.Precision, r.Fidelity.KLMean); p != "" {
+			r.Problems = append(r.Problems, p)
+		}
 		for _, p := range r.Problems {
 			problems = true
 			fmt.Fprintf(c.Err, "%s: %s\n", a.Dir, p)
