@@ -41,7 +41,7 @@ var besides = map[string][]string{
 	"quant/ggml":        {"quant"},
 	"format/gguf":       {"quant/ggml"},
 	"checkpoint":        {"arch"},
-	"convert/recipe":    {"convert/plan"},
+	"convert/recipe":    {"convert/plan", "calibrate"},
 	"convert/toonnx":    {"convert/plan", "convert/recipe"},
 	"convert":           {"convert/plan", "convert/recipe", "convert/toonnx", "calibrate"},
 	"infer/onnxruntime": {"infer"},

@@ -11,13 +11,13 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-// folded reads a weight times its scales.
-type folded struct {
+// foldedReader reads a weight times its scales.
+type foldedReader struct {
 	*tensor.Tensor
 	rows, cols []float32
 }
 
-func (f folded) ReadFloat32(dst []float32, offset int64) error {
+func (f foldedReader) ReadFloat32(dst []float32, offset int64) error {
 	if err := f.Tensor.ReadFloat32(dst, offset); err != nil {
 		return err
 	}
@@ -37,6 +37,17 @@ func (f folded) ReadFloat32(dst []float32, offset int64) error {
 // TestFoldKeepsTheModel: the folded weights of every tiny checkpoint give the
 // same logits, and their inputs have the mean squares that the fold promises.
 func TestFoldKeepsTheModel(t *testing.T) {
+	smooth := calibrate.Gain{Method: calibrate.SmoothQuant, Alpha: 0.7}
+	for name, o := range map[string]calibrate.FoldOptions{
+		"awq":    calibrate.AWQFold(0.5),
+		"smooth": {smooth, smooth, smooth, smooth},
+		"mixed":  {smooth, {}, smooth, {Method: calibrate.AWQ, Alpha: 0.25}},
+	} {
+		t.Run(name, func(t *testing.T) { foldKeepsTheModel(t, o) })
+	}
+}
+
+func foldKeepsTheModel(t *testing.T, o calibrate.FoldOptions) {
 	for _, v := range tinymodel.Variants() {
 		t.Run(v.Name, func(t *testing.T) {
 			spec, get, err := tinymodel.Load(v)
@@ -47,7 +58,13 @@ func TestFoldKeepsTheModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fold := stats.Fold(spec, 0.5)
+			if err := stats.MeasureWeights(t.Context(), spec, get, 2); err != nil {
+				t.Fatal(err)
+			}
+			fold, err := stats.Fold(spec, o)
+			if err != nil {
+				t.Fatal(err)
+			}
 			changed := 0
 			byName := map[string]*tensor.Tensor{}
 			for _, w := range spec.Weights() {
@@ -57,7 +74,7 @@ func TestFoldKeepsTheModel(t *testing.T) {
 					changed++
 				}
 				copied := *full
-				copied.Reader = folded{full, rows, cols}
+				copied.Reader = foldedReader{full, rows, cols}
 				byName[w.Name] = &copied
 			}
 			if want := spec.Layers * 9; changed < want {

@@ -18,12 +18,12 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 	if err != nil {
 		return err
 	}
-	stats.attn = meanSquares(h)
+	stats.in[QKV] = describe(h)
 	a, err := p.attention(ctx, l, h, stats)
 	if err != nil {
 		return err
 	}
-	stats.attnOut = meanSquares(a)
+	stats.in[AttnOut] = describe(a)
 	y, err := p.linear(ctx, arch.AttnO, arch.AttnOBias, l, a)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 	if h, err = p.norm(arch.FFNNorm, l, x); err != nil {
 		return err
 	}
-	stats.ffn = meanSquares(h)
+	stats.in[GateUp] = describe(h)
 	gate, err := p.linear(ctx, arch.FFNGate, noBias, l, h)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 	for i, g := range gate {
 		gate[i] = float32(float64(g) / (1 + math.Exp(-float64(g))) * float64(up[i]))
 	}
-	stats.ffnAct = meanSquares(gate)
+	stats.in[Down] = describe(gate)
 	if y, err = p.linear(ctx, arch.FFNDown, noBias, l, gate); err != nil {
 		return err
 	}

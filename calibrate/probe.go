@@ -39,7 +39,10 @@ func Probe(ctx context.Context, spec *arch.Spec, get func(name string) (*tensor.
 		p.weights[place{w.Role, w.Layer}] = w
 	}
 	p.cos, p.sin = spec.RoPE.Table(Tokens, spec.HeadDim)
-	stats := &Stats{tied: spec.Tied, layers: make([]layerStats, spec.Layers)}
+	stats := &Stats{
+		Source: fmt.Sprintf("probe: %d random token ids (seed %d), no text", Tokens, o.Seed), Tokens: Tokens,
+		tied: spec.Tied, layers: make([]layerStats, spec.Layers),
+	}
 	x, err := p.embed(o.Seed)
 	if err != nil {
 		return nil, err
@@ -53,8 +56,8 @@ func Probe(ctx context.Context, spec *arch.Spec, get func(name string) (*tensor.
 	if err != nil {
 		return nil, err
 	}
-	stats.head = meanSquares(h)
-	for c, v := range stats.head {
+	stats.head = describe(h)
+	for c, v := range stats.head.MeanSquare {
 		if !(v <= math.MaxFloat32) {
 			return nil, fmt.Errorf("probe: channel %d of the last hidden state is %v: the weights are damaged or not what the configuration says", c, v)
 		}

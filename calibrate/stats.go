@@ -1,27 +1,83 @@
 package calibrate
 
 import (
-	"slices"
-
+	"fmt"
 	"math"
+	"slices"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 )
 
-// Stats holds the mean square of each input channel of the linear layers of one
-// model.
+// Input names what the matrices of a decoder layer multiply: four activations
+// for seven matrices.
+type Input uint8
+
+const (
+	QKV     Input = iota // normed hidden state, [hidden]: q, k and v
+	AttnOut              // joined heads, [heads·head_dim]: o
+	GateUp               // normed hidden state, [hidden]: gate and up
+	Down                 // SiLU(gate)·up, [intermediate]: down
+
+	// Inputs is their number.
+	Inputs = 4
+)
+
+// String is the name recipes use.
+func (i Input) String() string {
+	if int(i) < Inputs {
+		return [...]string{"qkv", "o", "gate_up", "down"}[i]
+	}
+	return fmt.Sprintf("Input(%d)", uint8(i))
+}
+
+// ParseInput finds an input by the name recipes use.
+func ParseInput(name string) (Input, bool) {
+	for i := range Input(Inputs) {
+		if i.String() == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// inputOf is the input that a layer's matrix multiplies.
+func inputOf(role arch.Role) (Input, bool) {
+	switch role {
+	case arch.AttnQ, arch.AttnK, arch.AttnV:
+		return QKV, true
+	case arch.AttnO:
+		return AttnOut, true
+	case arch.FFNGate, arch.FFNUp:
+		return GateUp, true
+	case arch.FFNDown:
+		return Down, true
+	}
+	return 0, false
+}
+
+// Channels are figures of each channel of an activation, over the tokens seen.
+type Channels struct {
+	MeanSquare []float32 // mean of x²
+	MaxAbs     []float32 // largest |x|
+	// WeightMax is the largest magnitude in the channel's column, over the
+	// matrices that multiply the activation.
+	WeightMax []float32
+}
+
+// Stats holds what a model's activations look like.
 type Stats struct {
+	// Source says how they came about, for people.
+	Source string
+	// Tokens is how many were seen.
+	Tokens int
+
 	tied   bool
 	layers []layerStats
-	head   []float32 // [hidden]
+	head   Channels // input of the head, [hidden]
 }
 
 type layerStats struct {
-	attn    []float32 // input of q, k and v, [hidden]
-	attnOut []float32 // input of o, [heads·head_dim]
-	ffn     []float32 // input of gate and up, [hidden]
-	ffnAct  []float32 // input of down, [intermediate]
-
+	in    [Inputs]Channels
 	key   float32   // largest magnitude of the keys, after RoPE
 	value []float32 // largest magnitudes of the values, [kv_heads·head_dim]
 }
@@ -31,41 +87,64 @@ func (s *Stats) CacheMax(layer int) (key, value float32) {
 	return s.layers[layer].key, slices.Max(s.layers[layer].value)
 }
 
+// Layers is the number of decoder layers.
+func (s *Stats) Layers() int { return len(s.layers) }
+
+// Channels are the figures of one input of a layer. They must not be changed.
+func (s *Stats) Channels(layer int, in Input) Channels { return s.layers[layer].in[in] }
+
+// Head are the figures of the head's input.
+func (s *Stats) Head() Channels { return s.head }
+
+// of finds the figures of the input of the matrix that role and layer name.
+func (s *Stats) of(role arch.Role, layer int) (Channels, bool) {
+	switch {
+	case role == arch.LMHead, role == arch.TokenEmbd && s.tied:
+		return s.head, true
+	case layer < 0 || layer >= len(s.layers):
+		return Channels{}, false
+	}
+	in, ok := inputOf(role)
+	if !ok {
+		return Channels{}, false
+	}
+	return s.layers[layer].in[in], true
+}
+
 // Importance is the mean square of the input channels of the matrix that role
 // and layer name, nil for one that multiplies no activations, such as an
 // embedding that is not tied to the head. It must not be changed.
 func (s *Stats) Importance(role arch.Role, layer int) []float32 {
-	switch {
-	case role == arch.LMHead, role == arch.TokenEmbd && s.tied:
-		return s.head
-	case layer < 0 || layer >= len(s.layers):
-		return nil
-	}
-	l := &s.layers[layer]
-	switch role {
-	case arch.AttnQ, arch.AttnK, arch.AttnV:
-		return l.attn
-	case arch.AttnO:
-		return l.attnOut
-	case arch.FFNGate, arch.FFNUp:
-		return l.ffn
-	case arch.FFNDown:
-		return l.ffnAct
-	}
-	return nil
+	c, _ := s.of(role, layer)
+	return c.MeanSquare
 }
 
-// meanSquares is the mean of x² over the tokens, for each channel.
-func meanSquares(x panel) []float32 {
-	out := make([]float32, len(x)/Tokens)
-	for c := range out {
+// MaxAbs is the largest magnitude of the input of the matrix that role and
+// layer name; 0 where it multiplies no activations.
+func (s *Stats) MaxAbs(role arch.Role, layer int) float32 {
+	c, _ := s.of(role, layer)
+	return largestOf(c.MaxAbs)
+}
+
+func largestOf(x []float32) float32 {
+	if len(x) == 0 {
+		return 0
+	}
+	return slices.Max(x)
+}
+
+// describe gives the figures of an activation of the probe.
+func describe(x panel) Channels {
+	c := Channels{MeanSquare: make([]float32, len(x)/Tokens), MaxAbs: largest(x, len(x)/Tokens)}
+	for i := range c.MeanSquare {
 		var sum float64
-		for _, v := range x[c*Tokens:][:Tokens] {
+		for _, v := range x[i*Tokens:][:Tokens] {
 			sum += float64(v) * float64(v)
 		}
-		out[c] = coarse(float32(sum / Tokens))
+		c.MeanSquare[i] = coarse(float32(sum / Tokens))
+		c.MaxAbs[i] = coarse(c.MaxAbs[i])
 	}
-	return out
+	return c
 }
 
 // coarse rounds v >= 0 to 5 significant bits. Exponentials differ in their last

@@ -27,8 +27,8 @@ type Job struct {
 
 	ck    *checkpoint.Checkpoint
 	opts  Options
-	stats *calibrate.Stats // nil until probed
-	fold  *calibrate.Fold  // of the tuned outputs
+	stats *calibrate.Stats  // nil until calibrated
+	folds []*calibrate.Fold // parallel to Artifacts; nil for those without
 }
 
 // Artifact is what is known of one output beside its plan.
@@ -151,7 +151,7 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 			}
 			reads[p.Weight.Name] = r
 		}
-		p.Output.Artifact, p.Output.Tuned = index, w.Importance != "" && !j.lossless()
+		p.Output.Artifact, p.Output.Tuned = index, w.Calibration != ""
 		r.Outputs = append(r.Outputs, p.Output)
 	}
 	a := &Artifact{Dir: w.dir, Recipe: w.Recipe, Reference: w.reference}

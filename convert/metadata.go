@@ -54,9 +54,6 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 	if s.RoPE.Type != "default" {
 		m.Architecture.RoPEScaling = s.RoPE.Type
 	}
-	if r.Importance != "" && !j.lossless() {
-		m.Target.Calibration = j.calibration()
-	}
 	if !body.IsFloat() {
 		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
 	}
@@ -175,6 +172,12 @@ func (j *Job) WriteMetadata(ctx context.Context) error {
 			continue
 		}
 		a.Metadata.Source.Files, a.Metadata.Files = sources, records[i]
+		if a.Recipe.Calibration != "" && j.stats != nil {
+			a.Metadata.Target.Calibration = j.stats.Source
+			if fold := a.Recipe.FoldText(); fold != "" && !j.lossless() {
+				a.Metadata.Target.Calibration += "; folded: " + fold
+			}
+		}
 		b, err := json.MarshalIndent(a.Metadata, "", "  ")
 		if err != nil {
 			return fmt.Errorf("encode metadata of %s: %w", a.Dir, err)

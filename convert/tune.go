@@ -11,47 +11,71 @@ import (
 // probeSeed makes the random token ids of a probe the same in every run.
 const probeSeed = 1
 
-// probe learns which input channels matter, where a recipe asks for it.
-func (j *Job) probe(ctx context.Context) error {
+// calibrate learns what the activations look like, where a recipe asks for it,
+// and prepares the folds.
+func (j *Job) calibrate(ctx context.Context) error {
 	if !j.tuned() {
 		return nil
 	}
-	stats, err := calibrate.Probe(ctx, j.Spec, j.ck.Tensor, calibrate.Options{Seed: probeSeed, Workers: j.opts.Workers})
+	var err error
+	j.stats, err = calibrate.Probe(ctx, j.Spec, j.ck.Tensor, calibrate.Options{Seed: probeSeed, Workers: j.opts.Workers})
 	if err != nil {
 		return fmt.Errorf("probe %s with random tokens: %w", j.ck.ID(), err)
 	}
-	j.stats, j.fold = stats, stats.Fold(j.Spec, calibrate.DefaultAlpha)
+	j.folds = make([]*calibrate.Fold, len(j.Artifacts))
+	same := map[calibrate.FoldOptions]*calibrate.Fold{}
+	for i, a := range j.Artifacts {
+		if a.Recipe.Calibration == "" {
+			continue
+		}
+		o := a.Recipe.FoldOptions()
+		if j.lossless() {
+			for in, g := range o {
+				if g.Method == calibrate.AWQ {
+					o[in] = calibrate.Gain{}
+				}
+			}
+			if o == (calibrate.FoldOptions{}) {
+				continue
+			}
+		}
+		if o.Smooths() {
+			if err := j.stats.MeasureWeights(ctx, j.Spec, j.ck.Tensor, j.opts.Workers); err != nil {
+				return err
+			}
+		}
+		if same[o] == nil {
+			if same[o], err = j.stats.Fold(j.Spec, o); err != nil {
+				return err
+			}
+		}
+		j.folds[i] = same[o]
+	}
 	return nil
 }
 
-// tuned reports whether anything the job writes depends on a probe.
+// tuned reports whether anything the job writes depends on a calibration.
 func (j *Job) tuned() bool {
-	for _, a := range j.Plan.Artifacts {
-		if len(a.Data.CacheScales) > 0 {
+	for i, a := range j.Artifacts {
+		d := j.Plan.Artifacts[i].Data
+		if a.Recipe.Calibration != "" || len(d.CacheScales)+len(d.ActScales) > 0 {
 			return true
-		}
-	}
-	for _, r := range j.Plan.Reads {
-		for _, o := range r.Outputs {
-			if o.Tuned {
-				return true
-			}
 		}
 	}
 	return false
 }
 
-// cacheMargin is how far beyond the probe's largest keys and values the int8
-// cache reaches: a text has larger ones than 32 random tokens.
+// cacheMargin is how far beyond the largest keys and values seen the int8 cache
+// reaches: a text has larger ones than 32 random tokens.
 const cacheMargin = 1.15
 
 // cacheStep is the quantization step of one layer's cached keys or values.
 func (j *Job) cacheStep(artifact int, s plan.CacheScale) float32 {
-	max := j.stats.CacheMax
-	if j.Artifacts[artifact].Recipe.Importance != "" && !j.lossless() {
-		max = j.fold.CacheMax
+	key, value := j.stats.CacheMax(s.Layer)
+	if f := j.folds[artifact]; f != nil {
+		key, value = f.CacheMax(s.Layer)
 	}
-	step, value := max(s.Layer)
+	step := key
 	if s.Value {
 		step = value
 	}
@@ -59,6 +83,19 @@ func (j *Job) cacheStep(artifact int, s plan.CacheScale) float32 {
 		return 1
 	}
 	return step * cacheMargin / 127
+}
+
+// actStep is the quantization step of the input of a matrix: symmetric int8
+// over the largest magnitude seen.
+func (j *Job) actStep(artifact int, s plan.ActScale) float32 {
+	m := j.stats.MaxAbs(s.Role, s.Layer)
+	if f := j.folds[artifact]; f != nil {
+		m = f.MaxAbs(s.Role, s.Layer)
+	}
+	if m == 0 {
+		return 1
+	}
+	return m / 127
 }
 
 // lossless reports whether the checkpoint stores its layers in blocks that
@@ -75,9 +112,4 @@ func (j *Job) lossless() bool {
 		}
 	}
 	return blocks > j.Spec.Layers*7/2
-}
-
-// calibration describes the probe in metadata.
-func (j *Job) calibration() string {
-	return fmt.Sprintf("probe: %d random token ids (seed %d), no text; scales folded with exponent %g", calibrate.Tokens, probeSeed, calibrate.DefaultAlpha)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -37,7 +38,7 @@ func (j *Job) Write(ctx context.Context) error {
 	if err := j.prepare(); err != nil {
 		return err
 	}
-	if err := j.probe(ctx); err != nil {
+	if err := j.calibrate(ctx); err != nil {
 		return err
 	}
 	w := &writer{job: j, total: j.Plan.SourceElements()}
@@ -136,6 +137,18 @@ func (w *writer) open() error {
 				return fmt.Errorf("write the cache scales of layer %d to %s: %w", s.Layer, f.Name(), err)
 			}
 		}
+		for _, s := range a.Data.ActScales {
+			b := make([]byte, s.Float.Size())
+			x := []float32{w.job.actStep(i, s)}
+			if s.Float == tensor.F16 {
+				tensor.EncodeF16(b, x)
+			} else {
+				tensor.EncodeF32(b, x)
+			}
+			if _, err := f.WriteAt(b, s.Offset); err != nil {
+				return fmt.Errorf("write the activation scale of %v in layer %d to %s: %w", s.Role, s.Layer, f.Name(), err)
+			}
+		}
 		for _, c := range a.Data.Consts {
 			if _, err := f.WriteAt(c.Data, c.Offset); err != nil {
 				return fmt.Errorf("write constant %q to %s: %w", c.Name, f.Name(), err)
@@ -218,7 +231,7 @@ type encoder struct {
 // encoded is a chunk in one form, kept while several artifacts want it.
 type encoded struct {
 	form                plan.Form
-	tuned               bool
+	fold                *calibrate.Fold
 	data, scales, zeros []byte
 	counts              roundings
 }
@@ -235,8 +248,12 @@ func (e *encoder) chunk(c chunk) error {
 	used := 0
 	for _, o := range c.read.Outputs {
 		enc := (*encoded)(nil)
+		var fold *calibrate.Fold
+		if o.Tuned {
+			fold = e.w.job.folds[o.Artifact]
+		}
 		for i := range e.forms[:used] {
-			if e.forms[i].form == o.Form && e.forms[i].tuned == o.Tuned {
+			if e.forms[i].form == o.Form && e.forms[i].fold == fold {
 				enc = &e.forms[i]
 			}
 		}
@@ -247,10 +264,10 @@ func (e *encoder) chunk(c chunk) error {
 			enc = &e.forms[used]
 			used++
 			values, importance := e.values, []float32(nil)
-			if o.Tuned {
-				values, importance = e.fold(c)
+			if fold != nil {
+				values, importance = e.fold(c, fold)
 			}
-			enc.tuned = o.Tuned
+			enc.fold = fold
 			if err := enc.encode(o.Form, values, importance, c); err != nil {
 				return fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, err)
 			}
@@ -262,32 +279,15 @@ func (e *encoder) chunk(c chunk) error {
 	return nil
 }
 
-// fold returns the chunk's values after the job's fold, and the importance of
-// their columns.
-func (e *encoder) fold(c chunk) (values, importance []float32) {
-	f := e.w.job.fold
-	rows, cols := f.Scales(c.read.Role, c.read.Layer)
+// fold returns the chunk's values after a fold, and the importance of their
+// columns.
+func (e *encoder) fold(c chunk, f *calibrate.Fold) (values, importance []float32) {
 	importance = f.Importance(c.read.Role, c.read.Layer)
-	if rows == nil && cols == nil {
+	if rows, cols := f.Scales(c.read.Role, c.read.Layer); rows == nil && cols == nil {
 		return e.values, importance
 	}
 	e.folded = grow(e.folded, len(e.values))
-	for r := range c.rows {
-		scale := float32(1)
-		if rows != nil {
-			scale = rows[c.row+r]
-		}
-		src, dst := e.values[r*c.read.Cols:][:c.read.Cols], e.folded[r*c.read.Cols:][:c.read.Cols]
-		if cols == nil {
-			for i, v := range src {
-				dst[i] = v * scale
-			}
-			continue
-		}
-		for i, v := range src {
-			dst[i] = v * scale * cols[i]
-		}
-	}
+	f.Apply(e.folded, e.values, c.read.Role, c.read.Layer, c.row, c.read.Cols)
 	return e.folded, importance
 }
 

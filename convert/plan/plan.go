@@ -39,6 +39,16 @@ type DataFile struct {
 	Consts []Const
 	// CacheScales are float32 numbers that a probe of the model gives.
 	CacheScales []CacheScale
+	// ActScales are quantization steps of activations that a calibration gives.
+	ActScales []ActScale
+}
+
+// ActScale is the step of the symmetric int8 input of a matrix: max|x|/127.
+type ActScale struct {
+	Role   arch.Role
+	Layer  int
+	Offset int64
+	Float  tensor.DType // stored as F16 or F32
 }
 
 // CacheScale is the quantization step of a layer's cached keys or values.

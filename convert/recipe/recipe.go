@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -35,16 +37,27 @@ type Recipe struct {
 	Activations string `json:"activations"`
 	// AccuracyLevel is MatMulNBits' attribute: 4 computes in int8, 0 in fp32.
 	AccuracyLevel int `json:"accuracy_level"`
-	// Importance says how the quantizer learns which input channels matter:
-	// "" treats all alike; "probe" runs a few random token ids through the
-	// float model and folds scales between neighbouring weights (package
-	// calibrate). It needs no text.
-	Importance string `json:"importance,omitempty"`
+	// Calibration says what the recipe must know of the activations: "" for
+	// nothing; "probe" for which channels matter, which a few random token ids
+	// show; "text" for ranges too, which only a text shows.
+	Calibration string `json:"calibration,omitempty"`
+	// Fold moves scale from activations into weights before they are quantized
+	// (package calibrate). Keys are the inputs qkv, o, gate_up and down, or
+	// all, which the others override.
+	Fold map[string]Gain `json:"fold,omitempty"`
 	// KVCache is the element type of cached keys and values: "" for that of
 	// the activations, or "int8", with one step a layer from a probe of the
 	// model (fused dialect).
 	KVCache string `json:"kv_cache,omitempty"`
 	Rules   []Rule `json:"rules"`
+}
+
+// Gain folds one input.
+type Gain struct {
+	// Method is "awq", "smoothquant" or "none".
+	Method string `json:"method"`
+	// Alpha is the method's exponent, between 0 and 1.
+	Alpha float64 `json:"alpha,omitempty"`
 }
 
 // Rule sets the form of some roles in some layers.
@@ -124,7 +137,7 @@ func (r *Recipe) check() error {
 		{"precision", r.Precision, []string{"fp32", "fp16", "int8", "int4"}},
 		{"dialect", r.Dialect, []string{"fused", "standard"}},
 		{"activations", r.Activations, []string{"float32", "float16"}},
-		{"importance", r.Importance, []string{"", "probe"}},
+		{"calibration", r.Calibration, []string{"", "probe", "text"}},
 		{"kv_cache", r.KVCache, []string{"", "int8"}},
 	} {
 		if !slices.Contains(c.known, c.value) {
@@ -136,6 +149,21 @@ func (r *Recipe) check() error {
 	}
 	if r.KVCache != "" && r.Dialect != "fused" {
 		return bad("kv_cache", "%q wants the fused dialect", r.KVCache)
+	}
+	for name, g := range r.Fold {
+		if _, ok := calibrate.ParseInput(name); !ok && name != "all" {
+			return bad("fold", "input %q: choose all, qkv, o, gate_up, down", name)
+		}
+		m, ok := foldMethods[g.Method]
+		if !ok {
+			return bad("fold", "%s: method %q: choose awq, smoothquant, none", name, g.Method)
+		}
+		if m != calibrate.NoFold && !(g.Alpha > 0 && g.Alpha < 1) {
+			return bad("fold", "%s: alpha %g: want a number between 0 and 1", name, g.Alpha)
+		}
+	}
+	if len(r.Fold) > 0 && r.Calibration == "" {
+		return bad("fold", "a fold needs a calibration: probe or text")
 	}
 	for i, rule := range r.Rules {
 		field := fmt.Sprintf("rules[%d]", i)
@@ -156,6 +184,34 @@ func (r *Recipe) check() error {
 		return bad("rules", "the first rule must name no roles and no layers: it is the default")
 	}
 	return nil
+}
+
+var foldMethods = map[string]calibrate.Method{
+	"none": calibrate.NoFold, "awq": calibrate.AWQ, "smoothquant": calibrate.SmoothQuant,
+}
+
+// FoldOptions is the recipe's fold.
+func (r *Recipe) FoldOptions() calibrate.FoldOptions {
+	var o calibrate.FoldOptions
+	for i := range calibrate.Input(calibrate.Inputs) {
+		g, ok := r.Fold[i.String()]
+		if !ok {
+			g = r.Fold["all"]
+		}
+		o[i] = calibrate.Gain{Method: foldMethods[g.Method], Alpha: g.Alpha}
+	}
+	return o
+}
+
+// FoldText describes the fold for metadata, "" where there is none.
+func (r *Recipe) FoldText() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(r.Fold)) {
+		if g := r.Fold[name]; g.Method != "none" {
+			parts = append(parts, fmt.Sprintf("%s by %s, exponent %g", name, g.Method, g.Alpha))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // form maps a rule to a stored form.
