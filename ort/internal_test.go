@@ -3,6 +3,8 @@ package ort
 import (
 	"strings"
 	"testing"
+
+	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
 )
 
 func TestCheckVersion(t *testing.T) {
@@ -57,6 +59,37 @@ func TestSizeOf(t *testing.T) {
 	} {
 		if got, err := sizeOf(tt.elem, tt.shape); err != nil || got != tt.want {
 			t.Errorf("%v %v: %d, %v", tt.elem, tt.shape, got, err)
+		}
+	}
+}
+
+// TestProviderCalls calls what adds each provider in a build that has none of
+// them. The answer of the library's stub, of the right name, shows that the
+// function's place and the arguments are those of its header.
+func TestProviderCalls(t *testing.T) {
+	lib, err := Open(oracle.Library(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := lib.newOptions(SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.release()
+	options := map[string]string{"device_id": "0"}
+	for _, c := range []struct {
+		provider string
+		options  map[string]string
+		want     string
+	}{
+		{"CUDAExecutionProvider", options, "CUDA execution provider is not enabled in this build"},
+		{"TensorrtExecutionProvider", options, "TensorRT execution provider is not enabled in this build"},
+		{"CoreMLExecutionProvider", map[string]string{"ModelFormat": "MLProgram"}, "CoreML execution provider is not supported in this build"},
+		{"NoneExecutionProvider", nil, "Unknown provider name"},
+	} {
+		err := b.add(Provider{Name: c.provider, Options: c.options})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.provider, err, c.want)
 		}
 	}
 }

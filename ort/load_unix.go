@@ -32,6 +32,16 @@ func loadLibrary(path string) (uintptr, error) {
 	return base, nil
 }
 
+// Preload opens a shared library for those opened later that need one of its
+// name: libraries in folders the system's loader does not search. It stays
+// open.
+func Preload(path string) error {
+	if _, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
+		return fmt.Errorf("open library %s: %w", path, err)
+	}
+	return nil
+}
+
 // onMusl reports whether the system's dynamic loader is musl's alone.
 func onMusl() bool {
 	musl, _ := filepath.Glob("/lib/ld-musl-*.so.1") // the pattern is well formed

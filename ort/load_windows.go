@@ -33,6 +33,16 @@ func loadLibrary(path string) (uintptr, error) {
 	return base, nil
 }
 
+// Preload opens a DLL for those opened later that need one of its name:
+// libraries in folders the system's loader does not search. It stays open.
+func Preload(path string) error {
+	_, err := windows.LoadLibraryEx(path, 0, windows.LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|windows.LOAD_LIBRARY_SEARCH_DEFAULT_DIRS)
+	if err != nil {
+		return fmt.Errorf("open library %s: %w", path, err)
+	}
+	return nil
+}
+
 // pathBytes is path as ORTCHAR_T, which is wchar_t here: zero-terminated
 // UTF-16.
 func pathBytes(path string) ([]byte, error) {

@@ -271,28 +271,46 @@ func (b *optionsBuilder) provider(p Provider) {
 		return
 	}
 	if !slices.Contains(available, p.Name) {
-		b.fail(fmt.Errorf("add execution provider %s: the library %s (%s) was built without it; it has %s",
-			p.Name, b.lib.path, b.lib.version, strings.Join(available, ", ")))
+		b.fail(&ProviderError{Provider: p.Name, Err: fmt.Errorf("the library %s (%s) was built without it; it has %s",
+			b.lib.path, b.lib.version, strings.Join(available, ", "))})
 		return
 	}
-	kv := newPairs(p.Options)
-	defer kv.pin.Unpin()
-	switch {
-	case kv.err != nil:
-		err = kv.err
-	case p.Name == "CUDAExecutionProvider":
-		err = b.v2(kv, fnCreateCUDAProviderOptions, fnUpdateCUDAProviderOptions,
-			fnSessionOptionsAppendExecutionProviderCUDAV2, fnReleaseCUDAProviderOptions)
-	case p.Name == "TensorrtExecutionProvider":
-		err = b.v2(kv, fnCreateTensorRTProviderOptions, fnUpdateTensorRTProviderOptions,
-			fnSessionOptionsAppendExecutionProviderTensorRTV2, fnReleaseTensorRTProviderOptions)
-	default:
-		err = b.byName(p.Name, kv)
-	}
-	if err != nil {
-		b.fail(fmt.Errorf("add execution provider %s: %w", p.Name, err))
+	if err := b.add(p); err != nil {
+		b.fail(&ProviderError{Provider: p.Name, Err: err})
 	}
 }
+
+// add appends a provider that the library was built with.
+func (b *optionsBuilder) add(p Provider) error {
+	kv := newPairs(p.Options)
+	defer kv.pin.Unpin()
+	if kv.err != nil {
+		return kv.err
+	}
+	switch p.Name {
+	case "CUDAExecutionProvider":
+		return b.v2(kv, fnCreateCUDAProviderOptions, fnUpdateCUDAProviderOptions,
+			fnSessionOptionsAppendExecutionProviderCUDAV2, fnReleaseCUDAProviderOptions)
+	case "TensorrtExecutionProvider":
+		return b.v2(kv, fnCreateTensorRTProviderOptions, fnUpdateTensorRTProviderOptions,
+			fnSessionOptionsAppendExecutionProviderTensorRTV2, fnReleaseTensorRTProviderOptions)
+	}
+	return b.byName(p.Name, kv)
+}
+
+// ProviderError says that an execution provider could not be added to a
+// session: the library lacks it, a library of its own is missing, or it refused
+// an option.
+type ProviderError struct {
+	Provider string
+	Err      error
+}
+
+func (e *ProviderError) Error() string {
+	return "add execution provider " + e.Provider + ": " + e.Err.Error()
+}
+
+func (e *ProviderError) Unwrap() error { return e.Err }
 
 // shortNames are the names SessionOptionsAppendExecutionProvider knows where
 // they are not the full name without "ExecutionProvider".
