@@ -196,5 +196,6 @@ func FuzzParse(f *testing.F) {
 		}
 		_, _ = ParseTokenizerConfig(data)
 		_, _ = ParseMetadata(data)
+		_, _ = ParseSelfTest(data)
 	})
 }

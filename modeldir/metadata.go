@@ -4,6 +4,8 @@ package modeldir
 const (
 	ModelFile            = "model.onnx"
 	DataFile             = "model.onnx.data"
+	PrefillFile          = "model_prefill.onnx"
+	SelfTestFile         = "selftest.json"
 	MetadataFile         = "metadata.json"
 	GenAIConfigFile      = "genai_config.json"
 	GenerationConfigFile = "generation_config.json"
@@ -52,6 +54,11 @@ type TargetSpecs struct {
 	ScaleType         string `json:"scale_type,omitempty"`
 	Calibration       string `json:"calibration,omitempty"`
 	Dialect           string `json:"dialect"` // "fused" or "standard"
+	// Prefill names a second graph over the same data file that evaluates many
+	// tokens at once, where [ModelFile] takes one: PrefillFile, or "" where one
+	// graph serves both. How many tokens, and how long the cache is, the shapes
+	// of its inputs tell.
+	Prefill string `json:"prefill_model,omitempty"`
 	// RanOnDevice says whether the artifact was run on the hardware it is for.
 	RanOnDevice string `json:"ran_on_device"` // "yes" or "not run on the device"
 }
