@@ -25,8 +25,8 @@ var level = map[string]int{
 	"quant": 1, "quant/ggml": 1, "quant/matmulnbits": 1,
 	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2,
-	"calibrate": 3,
-	"convert":   3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3,
+	"calibrate": 3, "calibrate/layerwise": 3,
+	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3,
 	"infer": 3, "infer/onnxruntime": 3,
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
@@ -37,14 +37,15 @@ var level = map[string]int{
 
 // besides lists imports within a level: "a: b" lets a import b.
 var besides = map[string][]string{
-	"quant/matmulnbits": {"quant"},
-	"quant/ggml":        {"quant"},
-	"format/gguf":       {"quant/ggml"},
-	"checkpoint":        {"arch"},
-	"convert/recipe":    {"convert/plan", "calibrate"},
-	"convert/toonnx":    {"convert/plan", "convert/recipe"},
-	"convert":           {"convert/plan", "convert/recipe", "convert/toonnx", "calibrate"},
-	"infer/onnxruntime": {"infer"},
+	"quant/matmulnbits":   {"quant"},
+	"quant/ggml":          {"quant"},
+	"format/gguf":         {"quant/ggml"},
+	"checkpoint":          {"arch"},
+	"convert/recipe":      {"convert/plan", "calibrate"},
+	"calibrate/layerwise": {"calibrate", "convert/plan", "convert/recipe", "convert/toonnx"},
+	"convert/toonnx":      {"convert/plan", "convert/recipe"},
+	"convert":             {"convert/plan", "convert/recipe", "convert/toonnx", "calibrate"},
+	"infer/onnxruntime":   {"infer"},
 }
 
 // never lists imports that are forbidden although the levels allow them.
