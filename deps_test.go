@@ -22,7 +22,7 @@ const module = "github.com/llama-pajamas/llama-pajamas"
 var level = map[string]int{
 	"tensor": 0, "hardware": 0, "internal/mmap": 0, "samples": 0,
 	"format/safetensors": 1, "format/gguf": 1, "format/onnx": 1, "format/onnx/internal/pb": 0,
-	"quant": 1, "quant/ggml": 1, "quant/matmulnbits": 1,
+	"quant": 1, "quant/ggml": 1, "quant/matmulnbits": 1, "quant/qdq": 1,
 	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2,
 	"calibrate": 3, "calibrate/layerwise": 3,
@@ -38,6 +38,7 @@ var level = map[string]int{
 // besides lists imports within a level: "a: b" lets a import b.
 var besides = map[string][]string{
 	"quant/matmulnbits":   {"quant"},
+	"quant/qdq":           {"quant", "quant/matmulnbits"},
 	"quant/ggml":          {"quant"},
 	"format/gguf":         {"quant/ggml"},
 	"checkpoint":          {"arch"},

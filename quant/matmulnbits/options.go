@@ -42,6 +42,10 @@ type Options struct {
 	Symmetric bool
 	// ScaleType is [tensor.F16] or [tensor.F32]; 0 means F16.
 	ScaleType tensor.DType
+	// Positive keeps the scales of symmetric blocks above zero, as readers other
+	// than the two operators may want; the largest weight then gets code 0 only
+	// where it is negative.
+	Positive bool
 	// Method defaults to [Search].
 	Method Method
 	// Importance holds one weight per input channel, length K: the error of

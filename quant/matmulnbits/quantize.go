@@ -35,6 +35,7 @@ type packer struct {
 	zeroBytes  int // of a row
 	scheme     quant.Scheme
 	method     Method
+	positive   bool      // scales above zero only
 	mid        uint8     // the zero point that means symmetric
 	importance []float32 // of the columns; nil: all alike
 	stages     [][]step
@@ -50,7 +51,7 @@ type place struct {
 
 func newPacker(dst Rows, w []float32, k int, o Options, kern kernels) *packer {
 	s := o.Scheme()
-	p := &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), zeroBytes: s.ZeroBytes(k), scheme: s, method: o.Method, mid: 1 << (s.Bits - 1), kern: kern}
+	p := &packer{dst: dst, w: w, k: k, nb: s.Blocks(k), zeroBytes: s.ZeroBytes(k), scheme: s, method: o.Method, positive: o.Positive && s.Symmetric, mid: 1 << (s.Bits - 1), kern: kern}
 	if o.Method == Search {
 		p.stages = stages(s)
 		p.importance = normalize(o.Importance)

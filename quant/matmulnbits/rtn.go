@@ -36,6 +36,9 @@ func (p *packer) rtnScale(lo, hi, firstWeight float32) (scale, zero float32) {
 		case lo == 0:
 			m = firstWeight // all are zeros; the scale's sign follows the first, as there
 		}
+		if p.positive {
+			return max(-lo/float32(p.mid), hi/(topCode(p.scheme)-float32(p.mid))), float32(p.mid)
+		}
 		return m / -float32(p.mid), float32(p.mid)
 	}
 	top := topCode(p.scheme)

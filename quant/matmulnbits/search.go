@@ -51,6 +51,9 @@ func (p *packer) startingPoint(lo, hi float32) (base, zero float32) {
 		if hi > -lo {
 			m = hi
 		}
+		if p.positive {
+			m = min(lo, -hi)
+		}
 		return m / -float32(p.mid), float32(p.mid)
 	}
 	base = (hi - lo) / topCode(p.scheme)
