@@ -130,13 +130,18 @@ type Fidelity struct {
 	Reference       string  `json:"reference"` // what was compared with
 	Text            string  `json:"text"`
 	Tokens          int     `json:"tokens"`
+	Definition      string  `json:"definition,omitempty"` // how the text is cut: "windows:512"
+	Arithmetic      string  `json:"arithmetic,omitempty"` // "" for the provider's own
 	KLMean          float64 `json:"kl_mean"`
+	KLStdErr        float64 `json:"kl_stderr,omitempty"`
 	KLMax           float64 `json:"kl_max"`
 	Top1Agreement   float64 `json:"top1_agreement"`
 	Top5Agreement   float64 `json:"top5_agreement,omitempty"`
 	Perplexity      float64 `json:"perplexity"`
 	PerplexityRatio float64 `json:"perplexity_ratio"`
-	MaxAbsDelta     float64 `json:"max_abs_logit_delta"`
+	// PerplexityRatioStdErr is the ratio's standard error.
+	PerplexityRatioStdErr float64 `json:"perplexity_ratio_stderr,omitempty"`
+	MaxAbsDelta           float64 `json:"max_abs_logit_delta"`
 	// Scope is "whole model" or "layer by layer".
 	Scope  string  `json:"scope"`
 	Ranges []Range `json:"float16_ranges,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // model is an artifact's graph, ready to be cut.
@@ -18,6 +19,8 @@ type model struct {
 	layers int
 	cut    []string // patterns of what a layer hands to the next
 	data   int64    // bytes of weights
+	// arithmetic is how the CPU computes it, "" for its own way with it.
+	arithmetic string
 }
 
 // openModel reads a graph and makes it compute every position.
@@ -27,7 +30,7 @@ func openModel(dir string) (*model, error) {
 		return nil, fmt.Errorf("verify %s: %w", dir, err)
 	}
 	defer f.Close()
-	m := &model{dir: dir, graph: f.Model, data: f.DataBytes()}
+	m := &model{dir: dir, graph: f.Model, data: f.DataBytes(), arithmetic: arithmetic(f.Model.Graph)}
 	cut, ok := f.Model.Meta(toonnx.LayerOutputKey)
 	if !ok {
 		return nil, fmt.Errorf("verify %s: the model has no property %q: it was not written by this program", dir, toonnx.LayerOutputKey)
@@ -41,8 +44,29 @@ func openModel(dir string) (*model, error) {
 	if m.layers == 0 {
 		return nil, fmt.Errorf("verify %s: the model has no cache inputs", dir)
 	}
+	for _, in := range f.Model.Graph.Inputs {
+		if in.Name == "input_ids" && len(in.Shape) == 2 && in.Shape[1].IsFixed() {
+			return nil, &tensor.UnsupportedError{What: fmt.Sprintf("verification of %s, whose graph takes %d tokens at a time", dir, in.Shape[1].Size)}
+		}
+	}
 	allPositions(f.Model.Graph)
 	return m, nil
+}
+
+// arithmetic is [Plain] for graphs of standard operators with quantization
+// spelled out: they are for providers other than the CPU's.
+func arithmetic(g *onnx.Graph) string {
+	quantized := false
+	for _, n := range g.Nodes {
+		if n.Domain != onnx.DomainONNX {
+			return ""
+		}
+		quantized = quantized || n.Op == "QuantizeLinear" || n.Op == "DequantizeLinear"
+	}
+	if quantized {
+		return Plain
+	}
+	return ""
 }
 
 // allPositions removes the nodes that keep the last position only.

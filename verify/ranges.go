@@ -1,10 +1,70 @@
 package verify
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
 )
+
+// RangeLimit is a quarter of the largest float16: a tensor that reaches beyond
+// it on a text may overflow on another.
+const RangeLimit = 65504.0 / 4
+
+// rangeTokens is how much of the text ranges are measured on. Huge activations
+// sit on the first tokens and on marks that every text has.
+const rangeTokens = 128
+
+// keptRanges is how many of the largest ranges a report holds.
+const keptRanges = 8
+
+// measureRanges measures the largest magnitude of every 16-bit value of a
+// model on the beginning of the text.
+func (v *verifier) measureRanges(ctx context.Context, m *model, r *Result) error {
+	largestOf := map[string]float64{}
+	s := newStream(&v.runner, m, 1)
+	defer s.close()
+	s.observe(func(tensor string, maxAbs float64) {
+		if !(maxAbs <= largestOf[tensor]) { // NaN counts
+			largestOf[tensor] = maxAbs
+		}
+	})
+	first := v.windows[0]
+	tokens := v.tokens[first.Start:min(first.Start+rangeTokens, first.End)]
+	if err := s.through(ctx, []*state{{tokens: tokens}}); err != nil {
+		return fmt.Errorf("measure the ranges of its 16-bit tensors: %w", err)
+	}
+	var seen []modeldir.Range
+	for tensor, maxAbs := range largestOf {
+		seen = append(seen, modeldir.Range{Tensor: tensor, MaxAbs: maxAbs, Limit: RangeLimit})
+	}
+	slices.SortFunc(seen, func(a, b modeldir.Range) int {
+		return cmp.Or(cmp.Compare(b.MaxAbs, a.MaxAbs), cmp.Compare(a.Tensor, b.Tensor))
+	})
+	for _, s := range seen {
+		if !(s.MaxAbs <= s.Limit) {
+			r.Problems = append(r.Problems, fmt.Sprintf("tensor %s reaches %.0f, beyond %.0f, a quarter of the largest 16-bit float: it may overflow where 16-bit floats are computed as such", s.Tensor, s.MaxAbs, s.Limit))
+		}
+	}
+	r.Fidelity.Ranges = largest(seen)
+	return nil
+}
+
+// largest keeps the first of sorted ranges. Sums of scores and mask say
+// nothing that the scores do not say, and are left out.
+func largest(sorted []modeldir.Range) []modeldir.Range {
+	var out []modeldir.Range
+	for _, s := range sorted {
+		if !strings.Contains(s.Tensor, "mask") && len(out) < keptRanges {
+			out = append(out, s)
+		}
+	}
+	return out
+}
 
 // observed prefixes the outputs that observe adds.
 const observed = "max_abs:"

@@ -1,10 +1,10 @@
 package verify
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 
@@ -14,17 +14,6 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/ort"
 	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
-
-// RangeLimit is a quarter of the largest float16: a tensor that reaches beyond
-// it on a text may overflow on another.
-const RangeLimit = 65504.0 / 4
-
-// rangeTokens is how much of the text ranges are measured on. Huge activations
-// sit on the first tokens and on marks that every text has.
-const rangeTokens = 128
-
-// keptRanges is how many of the largest ranges a report holds.
-const keptRanges = 8
 
 // farKL is the divergence beyond which an artifact of a precision that should
 // lose next to nothing is wrong rather than coarse: twenty times and more what
@@ -42,18 +31,39 @@ func Far(precision string, kl float64) string {
 	return fmt.Sprintf("KL %.3g against the float32 graph, where %s should stay below %g: the artifact is wrong, or this model cannot be stored so", kl, precision, limit)
 }
 
+// DefaultReference names the reference that convert compares with.
+const DefaultReference = "float32 graph of the same checkpoint, same runtime"
+
+// DefaultTokens is how much of a text is compared unless asked otherwise.
+const DefaultTokens = 512
+
 // Options say what to compare.
 type Options struct {
 	// Library is the loaded ONNX Runtime.
 	Library *ort.Library
-	// Reference is the folder of the float32 artifact.
-	Reference string
-	// Artifacts are the folders to compare with it.
+	// Reference is the folder of the artifact that the others are compared
+	// with, ReferenceName what it is called; default [DefaultReference].
+	Reference, ReferenceName string
+	// ReferenceLogits is a file of its logits (package fidelity), to be used
+	// instead of Reference. Without either, perplexity alone is measured.
+	ReferenceLogits string
+	// SaveLogits is where to keep the reference's logits; "" keeps none.
+	SaveLogits string
+	// TempDir is for the reference's logits during a run; default the
+	// system's. They take two bytes per token and vocabulary entry.
+	TempDir string
+	// Artifacts are the folders to compare.
 	Artifacts []string
-	// Text and its name; default [Text].
+	// ModelID names the checkpoint in logits files.
+	ModelID string
+	// Text and its name; default [Text], or that of ReferenceLogits.
 	Text, TextName string
-	// Tokens to compare on; default 512, at most the model's context.
+	// Tokens of the text to use; default [DefaultTokens], or all of
+	// ReferenceLogits.
 	Tokens int
+	// Definition says how the text is cut; default windows of 512, or of the
+	// model's context where that is shorter.
+	Definition fidelity.Definition
 	// Threads of a session; 0 for one per physical core.
 	Threads int
 	// FreeMemory in bytes; where a whole model does not fit in half of it,
@@ -65,7 +75,9 @@ type Options struct {
 
 // Result is the evidence on one artifact.
 type Result struct {
-	Dir      string
+	Dir string
+	// Fidelity is what was measured. Without a reference its Reference is ""
+	// and only the perplexity counts.
 	Fidelity modeldir.Fidelity
 	// Problems say in what the artifact fails; empty for a good one.
 	Problems []string
@@ -73,22 +85,20 @@ type Result struct {
 
 // Run compares every artifact with the reference. An artifact that cannot be
 // loaded or yields no finite logits is an error.
-func Run(ctx context.Context, o Options) ([]Result, error) {
-	if o.Text == "" {
-		o.Text, o.TextName = Text, TextName
-	}
-	if o.Tokens <= 0 {
-		o.Tokens = 512
-	}
+func Run(ctx context.Context, o Options) (_ []Result, err error) {
 	env, err := o.Library.NewEnv(ort.EnvOptions{Name: "verify"})
 	if err != nil {
 		return nil, err
 	}
 	defer env.Close()
-	v := &verifier{Options: o, runner: runner{env, o.Threads}, steps: 1 + 2*len(o.Artifacts)}
+	v := &verifier{Options: o, runner: runner{env, o.Threads}, models: len(o.Artifacts)}
+	if o.Reference != "" {
+		v.models++
+	}
 	if err := v.prepare(ctx); err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, v.forget()) }()
 	var out []Result
 	for _, dir := range o.Artifacts {
 		r, err := v.artifact(ctx, dir)
@@ -103,79 +113,200 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 type verifier struct {
 	Options
 	runner
-	tokens      []int32
-	ref         *model
-	refHidden   [][]float32
-	steps, done int
+	tokens  []int32
+	windows []fidelity.Window
+	ref     *fidelity.Logits // nil without a reference
+	temp    string           // file to remove at the end
+	// models counts the models to run, done those that have.
+	models, done int
 }
 
-func (v *verifier) step() {
-	v.done++
-	if v.Progress != nil {
-		v.Progress(float64(v.done) / float64(v.steps))
+// forget closes the reference's logits and removes them where they were not
+// asked for.
+func (v *verifier) forget() error {
+	if v.ref == nil {
+		return nil
 	}
-}
-
-// prepare tokenizes the text and runs the reference's layers.
-func (v *verifier) prepare(ctx context.Context) error {
-	folder, err := modeldir.Open(filepath.Join(v.Reference, modeldir.ModelFile))
-	if err != nil {
-		return err
+	err := v.ref.Close()
+	if v.temp != "" {
+		err = errors.Join(err, os.Remove(v.temp))
 	}
-	tok, err := tokenizer.Load(v.Reference)
-	if err != nil {
-		return err
-	}
-	v.tokens = tok.Encode(v.Text, tokenizer.EncodeOptions{AddSpecial: true})
-	n := v.Tokens
-	if c := folder.MaxContext(); c > 0 {
-		n = min(n, c)
-	}
-	v.tokens = v.tokens[:min(n, len(v.tokens))]
-	if len(v.tokens) < 2 {
-		return fmt.Errorf("the text has %d tokens: nothing to compare", len(v.tokens))
-	}
-	if v.ref, err = openModel(v.Reference); err != nil {
-		return err
-	}
-	v.refHidden, err = v.layers(ctx, v.ref, 1, v.tokens, nil)
-	v.step()
 	return err
 }
 
-// whole reports whether a model may be loaded at once.
-func (v *verifier) whole(m *model) bool {
-	return v.FreeMemory <= 0 || 2*m.data < v.FreeMemory/2
+// tick returns what a stream calls for each of so many steps of one model.
+func (v *verifier) tick(steps int) func() {
+	if v.Progress == nil {
+		return nil
+	}
+	n, base := 0, v.done
+	return func() {
+		n++
+		v.Progress((float64(base) + float64(min(n, steps))/float64(steps)) / float64(v.models))
+	}
 }
 
-// layers runs a model up to its last layer's output, step layers at a time.
-// Where seen is given, the parts are float32 copies with observers, and it
-// gets the range of each 16-bit value.
-func (v *verifier) layers(ctx context.Context, m *model, step int, tokens []int32, seen func(tensor string, maxAbs float64)) ([][]float32, error) {
-	st := state{tokens: tokens}
-	var names []string
-	for from := 0; from < m.layers; from += step {
-		to := min(from+step, m.layers)
-		part := m.body(from, to)
-		if seen != nil {
-			part = observe(part)
-		}
-		next := m.boundary(to)
-		hidden := make([][]float32, len(next))
-		err := v.run(ctx, part, m.dir, names, st, func(name string, data []float32) error {
-			if tensor, ok := watched(name); ok {
-				seen(tensor, float64(data[0]))
-				return nil
-			}
-			hidden[slices.Index(next, name)] = slices.Clone(data)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		st.hidden, names = hidden, next
+// prepare reads or makes the reference's logits.
+func (v *verifier) prepare(ctx context.Context) error {
+	if v.ReferenceLogits != "" {
+		return v.openReference()
 	}
-	return st.hidden, nil
+	dir := v.Reference
+	if dir == "" {
+		if len(v.Artifacts) == 0 {
+			return errors.New("verify: neither a reference nor an artifact is given")
+		}
+		dir = v.Artifacts[0]
+	}
+	if v.Text == "" {
+		v.Text, v.TextName = Text, TextName
+	}
+	if v.Tokens <= 0 {
+		v.Tokens = DefaultTokens
+	}
+	folder, err := modeldir.OpenFiles(dir)
+	if err != nil {
+		return err
+	}
+	if v.Definition.Kind == "" {
+		v.Definition = fidelity.Definition{Kind: fidelity.Windows, Window: 512}
+		if c := folder.MaxContext(); c > 0 {
+			v.Definition.Window = min(512, c)
+		}
+	}
+	if v.tokens, err = readTokens(dir, v.Text, v.Tokens); err != nil {
+		return err
+	}
+	if v.windows = v.Definition.Cut(len(v.tokens)); fidelity.Rows(v.windows) < 1 || len(v.tokens) < 2 {
+		return fmt.Errorf("the text has %d tokens: nothing to compare by %s", len(v.tokens), v.Definition)
+	}
+	if v.Reference == "" {
+		return nil
+	}
+	return v.makeReference(ctx)
+}
+
+// readTokens is the first n tokens of a text, or all where it has fewer. A
+// long text is read no farther than needed.
+func readTokens(dir, text string, n int) ([]int32, error) {
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	for size := 8*n + 4096; ; size *= 4 {
+		part := text
+		if size < len(text) {
+			part = strings.ToValidUTF8(text[:size], "")
+		}
+		ids := tok.Encode(part, tokenizer.EncodeOptions{AddSpecial: true})
+		// The last tokens may depend on what was cut off, as may an end token.
+		if size >= len(text) || len(ids) >= n+64 {
+			return ids[:min(n, len(ids))], nil
+		}
+	}
+}
+
+// openReference opens the saved logits and checks that they are of the text
+// that was asked for.
+func (v *verifier) openReference() (err error) {
+	if v.ref, err = fidelity.OpenLogits(v.ReferenceLogits); err != nil {
+		return err
+	}
+	fail := func(format string, a ...any) error {
+		return errors.Join(fmt.Errorf("reference logits %s: "+format, append([]any{v.ReferenceLogits}, a...)...), v.ref.Close())
+	}
+	h := v.ref.Header()
+	switch {
+	case v.Definition.Kind != "" && v.Definition != h.Definition:
+		return fail("they are by %s, not %s", h.Definition, v.Definition)
+	case v.Tokens > len(h.Tokens):
+		return fail("they are of %d tokens, %d are wanted", len(h.Tokens), v.Tokens)
+	}
+	v.tokens, v.Definition, v.ReferenceName = h.Tokens, h.Definition, h.Reference
+	if v.Text != "" && len(v.Artifacts) > 0 {
+		ids, err := readTokens(v.Artifacts[0], v.Text, len(h.Tokens))
+		if err != nil {
+			return errors.Join(err, v.ref.Close())
+		}
+		if !slices.Equal(ids, h.Tokens) {
+			return fail("they are of another text (%s) or by another tokenizer", h.Text)
+		}
+	}
+	v.TextName = h.Text
+	if v.Tokens > 0 {
+		v.tokens = v.tokens[:v.Tokens]
+	}
+	// Fewer tokens cut the last window short; whole windows stay as they are.
+	v.windows = v.Definition.Cut(len(v.tokens))
+	if v.Definition.Kind == fidelity.Sliding && len(v.tokens) < len(h.Tokens) {
+		return fail("sliding windows cannot be cut to %d tokens; use all %d", len(v.tokens), len(h.Tokens))
+	}
+	return nil
+}
+
+// makeReference runs the reference and keeps its logits in a file.
+func (v *verifier) makeReference(ctx context.Context) (err error) {
+	if v.ReferenceName == "" {
+		v.ReferenceName = DefaultReference
+	}
+	m, err := openModel(v.Reference)
+	if err != nil {
+		return err
+	}
+	var f *os.File
+	if v.SaveLogits != "" {
+		f, err = os.Create(v.SaveLogits)
+	} else {
+		f, err = os.CreateTemp(v.TempDir, "reference-*.logits")
+	}
+	if err != nil {
+		return fmt.Errorf("keep the reference's logits: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	var w *fidelity.LogitsWriter
+	s := newStream(&v.runner, m, v.step(m))
+	defer s.close()
+	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
+	err = s.logits(ctx, v.tokens, v.windows, func(_ fidelity.Window, pos int, row []float32) error {
+		if w == nil {
+			var err error
+			if w, err = fidelity.CreateLogits(f, fidelity.Header{
+				Model: v.ModelID, Reference: v.ReferenceName, Text: v.TextName,
+				Definition: v.Definition, Vocab: len(row), Tokens: v.tokens,
+			}); err != nil {
+				return err
+			}
+		}
+		if err := w.Add(row); err != nil {
+			return fmt.Errorf("position %d of the reference: %w", pos, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("run the reference %s: %w", v.Reference, err)
+	}
+	v.done++
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		return fmt.Errorf("keep the reference's logits: %w", err)
+	}
+	if v.SaveLogits == "" {
+		v.temp = f.Name()
+	}
+	v.ref, err = fidelity.OpenLogits(f.Name())
+	return err
+}
+
+// step is the number of layers of a model to load at once.
+func (v *verifier) step(m *model) int {
+	if v.FreeMemory > 0 && 2*m.data > v.FreeMemory/2 {
+		return 1
+	}
+	return m.layers
 }
 
 // artifact compares one artifact with the reference.
@@ -185,141 +316,71 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	step := m.layers
-	if !v.whole(m) {
-		step = 1
-	}
-	hidden, err := v.layers(ctx, m, step, v.tokens, nil)
+	s := newStream(&v.runner, m, v.step(m))
+	defer s.close()
+	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
+	acc, err := v.compare(ctx, s)
 	if err != nil {
 		return r, err
 	}
-	v.step()
-	acc, err := v.compareHeads(ctx, m, hidden)
-	if err != nil {
-		return r, err
-	}
+	s.close()
 	f := acc.Result()
 	r.Fidelity = modeldir.Fidelity{
-		Reference: "float32 graph of the same checkpoint, same runtime", Text: v.TextName, Tokens: f.Tokens,
-		KLMean: f.KLMean, KLMax: f.KLMax, Top1Agreement: f.Top1, Top5Agreement: f.Top5,
-		Perplexity: f.Perplexity, PerplexityRatio: f.PerplexityRatio, MaxAbsDelta: f.MaxDelta,
-		Scope: "whole model",
+		Text: v.TextName, Tokens: f.Tokens, Definition: v.Definition.String(), Arithmetic: m.arithmetic,
+		Perplexity: f.Perplexity, Scope: "whole model",
 	}
-	if step < m.layers {
+	if !s.keep {
 		r.Fidelity.Scope = "layer by layer"
+	}
+	if v.ref != nil {
+		d := &r.Fidelity
+		d.Reference = v.ReferenceName
+		d.KLMean, d.KLStdErr, d.KLMax = f.KLMean, f.KLStdErr, f.KLMax
+		d.Top1Agreement, d.Top5Agreement = f.Top1, f.Top5
+		d.PerplexityRatio, d.PerplexityRatioStdErr = f.PerplexityRatio, f.PerplexityRatioStdErr
+		d.MaxAbsDelta = f.MaxDelta
 	}
 	if half(m.graph) {
 		if err := v.measureRanges(ctx, m, &r); err != nil {
 			return r, err
 		}
 	}
-	v.step()
+	v.done++
 	return r, nil
+}
+
+// compare runs a model and adds up the differences of its logits from the
+// reference's; without a reference from themselves, which leaves the
+// perplexity.
+func (v *verifier) compare(ctx context.Context, s *stream) (*fidelity.Accumulator, error) {
+	acc := &fidelity.Accumulator{}
+	var want []float32
+	if v.ref != nil {
+		want = make([]float32, v.ref.Header().Vocab)
+	}
+	i := 0
+	err := s.logits(ctx, v.tokens, v.windows, func(w fidelity.Window, pos int, row []float32) error {
+		ref := row
+		if v.ref != nil {
+			if len(row) != len(want) {
+				return fmt.Errorf("%d logits, the reference has %d", len(row), len(want))
+			}
+			if err := v.ref.Row(i, want); err != nil {
+				return err
+			}
+			ref = want
+		}
+		i++
+		if err := acc.Add(ref, row, w.Target(v.tokens, pos)); err != nil {
+			return fmt.Errorf("position %d: %w", pos, err)
+		}
+		return nil
+	})
+	return acc, err
 }
 
 // half reports whether a graph computes in 16-bit floats: stored weights do
 // not count, the cache does.
 func half(m *onnx.Model) bool {
 	return slices.ContainsFunc(m.Graph.Inputs, func(in onnx.Value) bool { return in.Elem == onnx.F16 })
-}
-
-func (v *verifier) measureRanges(ctx context.Context, m *model, r *Result) error {
-	largestOf := map[string]float64{}
-	tokens := v.tokens[:min(rangeTokens, len(v.tokens))]
-	_, err := v.layers(ctx, m, 1, tokens, func(tensor string, maxAbs float64) {
-		if !(maxAbs <= largestOf[tensor]) { // NaN counts
-			largestOf[tensor] = maxAbs
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("measure the ranges of its 16-bit tensors: %w", err)
-	}
-	var seen []modeldir.Range
-	for tensor, maxAbs := range largestOf {
-		seen = append(seen, modeldir.Range{Tensor: tensor, MaxAbs: maxAbs, Limit: RangeLimit})
-	}
-	slices.SortFunc(seen, func(a, b modeldir.Range) int {
-		return cmp.Or(cmp.Compare(b.MaxAbs, a.MaxAbs), cmp.Compare(a.Tensor, b.Tensor))
-	})
-	for _, s := range seen {
-		if !(s.MaxAbs <= s.Limit) {
-			r.Problems = append(r.Problems, fmt.Sprintf("tensor %s reaches %.0f, beyond %.0f, a quarter of the largest 16-bit float: it may overflow where 16-bit floats are computed as such", s.Tensor, s.MaxAbs, s.Limit))
-		}
-	}
-	r.Fidelity.Ranges = largest(seen)
-	return nil
-}
-
-// largest keeps the first of sorted ranges. Sums of scores and mask say
-// nothing that the scores do not say, and are left out.
-func largest(sorted []modeldir.Range) []modeldir.Range {
-	var out []modeldir.Range
-	for _, s := range sorted {
-		if !strings.Contains(s.Tensor, "mask") && len(out) < keptRanges {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// headChunk is how many positions' logits are held at once.
-const headChunk = 64
-
-// compareHeads runs both heads on their hidden states and adds up the
-// differences of their logits.
-func (v *verifier) compareHeads(ctx context.Context, m *model, hidden [][]float32) (*fidelity.Accumulator, error) {
-	refHead, head := v.ref.head(), m.head()
-	refSession, err := v.load(ctx, refHead, v.ref.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer refSession.Close()
-	session, err := v.load(ctx, head, m.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer session.Close()
-	acc := &fidelity.Accumulator{}
-	refNames, names := v.ref.boundary(v.ref.layers), m.boundary(m.layers)
-	var refLogits []float32
-	for at := 0; at < len(v.tokens); at += headChunk {
-		n := min(headChunk, len(v.tokens)-at)
-		err := v.runSession(ctx, refSession, refHead.Graph, refNames, v.slice(v.refHidden, at, n), func(_ string, data []float32) error {
-			refLogits = append(refLogits[:0], data...)
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("run the reference's head: %w", err)
-		}
-		err = v.runSession(ctx, session, head.Graph, names, v.slice(hidden, at, n), func(_ string, data []float32) error {
-			if len(data) != len(refLogits) {
-				return fmt.Errorf("%d logits, the reference has %d", len(data), len(refLogits))
-			}
-			vocab := len(data) / n
-			for i := range n {
-				target := fidelity.NoTarget
-				if at+i+1 < len(v.tokens) {
-					target = v.tokens[at+i+1]
-				}
-				if err := acc.Add(refLogits[i*vocab:(i+1)*vocab], data[i*vocab:(i+1)*vocab], target); err != nil {
-					return fmt.Errorf("position %d: %w", at+i, err)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return acc, nil
-}
-
-// slice is n positions of hidden states, from position at.
-func (v *verifier) slice(hidden [][]float32, at, n int) state {
-	st := state{tokens: v.tokens[at : at+n]}
-	for _, h := range hidden {
-		width := len(h) / len(v.tokens)
-		st.hidden = append(st.hidden, h[at*width:(at+n)*width])
-	}
-	return st
 }
