@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	_ "embed"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,6 +17,12 @@ const (
 	llamaCppPackage = "@node-llama-cpp/"
 	llamaCppRelease = "3.22.1"
 )
+
+// LlamaCppModule is Python source that declares the library's C API and loads
+// it; scripts that use it are appended to it.
+//
+//go:embed llamacpp.py
+var LlamaCppModule string
 
 // LlamaCpp returns a folder with llama.cpp's shared libraries under their plain
 // names (libllama.so, libggml.so, …), fetched once by npm.

@@ -20,7 +20,13 @@ import (
 )
 
 //go:embed scripts/llama.py
-var llamaScript string
+var llamaOwnScript string
+
+// llamaScript is a program: the script behind the module it uses.
+var llamaScript = oracle.LlamaCppModule + llamaOwnScript
+
+//go:embed scripts/imatrix.py
+var imatrixScript string
 
 //go:embed scripts/genai.py
 var genaiScript string
@@ -120,14 +126,22 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "quality":
 		o := qualityOptions{}
-		f.StringVar(&o.sample, "sample", "permuted", "plain or permuted")
-		f.IntVar(&o.tokens, "tokens", 2048, "tokens of the text, in windows of 512; 8192 for figures to keep")
-		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text to measure on")
-		recipes := f.String("recipes", "base,int8,int4,int4-kv8,int4-small", "our recipes, names or files; base is onnx/base/fp16")
+		f.StringVar(&o.sample, "sample", permutedSample, "permuted, plain or stories")
+		f.IntVar(&o.tokens, "tokens", 32768, "tokens of the text, in windows of 512; stories are taken whole")
+		f.StringVar(&o.text, "text", "", "text to measure on (default: of ../shared/data what fits the sample)")
+		recipes := f.String("recipes", "", "our recipes, names or files, separated by commas; base is onnx/base/fp16 (default: base and all that are built in)")
 		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
-		f.BoolVar(&o.keep, "keep", false, "take the peers' figures from the last report where it is of the same tokens")
+		f.BoolVar(&o.keep, "keep", false, "take from the last report, where it is of the same tokens, the peers' figures and those of recipes that --match leaves out")
+		f.StringVar(&o.imatrix.text, "imatrix-text", filepath.Join("calibrate", "text*.txt"), "texts of the importance matrix for llama.cpp, a pattern")
+		f.IntVar(&o.imatrix.tokens, "imatrix-tokens", 4096, "tokens of them")
 		todo = func() error {
-			o.setup, o.recipes = common, strings.Split(*recipes, ",")
+			o.setup = common
+			if o.text == "" {
+				o.text = sampleTexts[o.sample]
+			}
+			if o.recipes = ourRecipes(o.sample); *recipes != "" {
+				o.recipes = strings.Split(*recipes, ",")
+			}
 			return quality(ctx, o)
 		}
 	case "speed":

@@ -27,7 +27,7 @@ func TestLlamaCpp(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := append([]string{lib, strconv.Itoa(steps)}, writeAll(t, variants)...)
-	out := oracle.Run(t, llamaCppScript, stdin, args...)
+	out := oracle.Run(t, oracle.LlamaCppModule+llamaCppScript, stdin, args...)
 	for _, v := range variants {
 		t.Run(v.Name, func(t *testing.T) {
 			m := load(t, v, nil)

@@ -5,63 +5,14 @@ stdin: JSON list of token ids. stdout: for each folder the logits of every
 position, float32 little-endian, [tokens, vocab], then the greedy ids that
 follow, int32.
 
-Each checkpoint goes through a GGUF file of float32 tensors. Structs are those
-of llama.h v0.5.0; key and tensor names those of llama.cpp's converter.
+Each checkpoint goes through a GGUF file of float32 tensors; key and tensor
+names are those of llama.cpp's converter. Runs behind internal/oracle/llamacpp.py.
 """
-import ctypes as c
 import json
 import pathlib
-import sys
 
 import gguf
 import ml_dtypes
-import numpy as np
-
-f32, i32, u32, ptr, flag = c.c_float, c.c_int32, c.c_uint32, c.c_void_p, c.c_bool
-
-
-def struct(name, *fields):
-    """fields: "type name name ..." """
-    types = {"f32": f32, "i32": i32, "u32": u32, "ptr": ptr, "bool": flag, "size": c.c_size_t}
-    list_ = [(n, types[line.split()[0]]) for line in fields for n in line.split()[1:]]
-    return type(name, (c.Structure,), {"_fields_": list_})
-
-
-ModelParams = struct(
-    "ModelParams", "ptr devices tensor_buft_overrides", "i32 n_gpu_layers split_mode load_mode lazy_mode main_gpu",
-    "ptr tensor_split progress_callback progress_callback_user_data kv_overrides",
-    "bool vocab_only check_tensors use_extra_bufts no_host no_alloc load_mtp")
-ContextParams = struct(
-    "ContextParams", "u32 n_ctx n_batch n_ubatch n_seq_max n_rs_seq n_outputs_max n_outputs_max_per_seq",
-    "i32 n_threads n_threads_batch ctx_type rope_scaling_type pooling_type attention_type flash_attn_type",
-    "f32 rope_freq_base rope_freq_scale yarn_ext_factor yarn_attn_factor yarn_beta_fast yarn_beta_slow",
-    "u32 yarn_orig_ctx", "f32 defrag_thold", "ptr cb_eval cb_eval_user_data", "i32 type_k type_v",
-    "ptr abort_callback abort_callback_data", "bool embeddings offload_kqv no_perf op_offload swa_full kv_unified",
-    "ptr samplers", "size n_samplers", "ptr ctx_other")
-
-
-class Batch(c.Structure):
-    _fields_ = [
-        ("n_tokens", i32), ("token", c.POINTER(i32)), ("embd", c.POINTER(f32)), ("pos", c.POINTER(i32)),
-        ("n_seq_id", c.POINTER(i32)), ("seq_id", c.POINTER(c.POINTER(i32))), ("logits", c.POINTER(c.c_int8))]
-
-
-def load_library(folder):
-    ggml = c.CDLL(str(folder / "libggml.so"), mode=c.RTLD_GLOBAL)
-    ggml.ggml_backend_load_all_from_path(str(folder).encode())
-    lib = c.CDLL(str(folder / "libllama.so"))
-    lib.llama_version.restype = c.c_char_p
-    if not (version := lib.llama_version()).startswith(b"0.5.0"):  # the release says 0.5.0-dev
-        sys.exit(f"llama.cpp {version}: the structs here are those of 0.5.0")
-    for name, result, args in [
-        ("llama_model_default_params", ModelParams, []), ("llama_context_default_params", ContextParams, []),
-        ("llama_model_load_from_file", ptr, [c.c_char_p, ModelParams]), ("llama_init_from_model", ptr, [ptr, ContextParams]),
-        ("llama_batch_init", Batch, [i32, i32, i32]), ("llama_batch_free", None, [Batch]), ("llama_decode", i32, [ptr, Batch]),
-        ("llama_get_logits_ith", c.POINTER(f32), [ptr, i32]), ("llama_free", None, [ptr]), ("llama_model_free", None, [ptr]),
-    ]:
-        f = getattr(lib, name)
-        f.restype, f.argtypes = result, args
-    return lib
 
 
 def read_tensors(folder):
@@ -153,10 +104,7 @@ def write_gguf(folder, path):
 def decode(lib, ctx, tokens, start, vocab):
     """Logits of every position, [tokens, vocab]."""
     batch = lib.llama_batch_init(len(tokens), 0, 1)
-    batch.n_tokens = len(tokens)
-    for i, t in enumerate(tokens):
-        batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = t, start + i, 1, 1
-        batch.seq_id[i][0] = 0
+    batch.fill(tokens, start, True)
     if rc := lib.llama_decode(ctx, batch):
         sys.exit(f"llama_decode: {rc}")
     out = np.stack([np.ctypeslib.as_array(lib.llama_get_logits_ith(ctx, i), (vocab,)).copy() for i in range(len(tokens))])
