@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
 	"github.com/llama-pajamas/llama-pajamas/format/gguf"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 )
@@ -33,6 +35,8 @@ type artifact struct {
 	path  string   // folder or file, once made
 	args  []string // of genai's builder: precision, then extra options
 	ftype int      // of llama_model_quantize, llama.h enum llama_ftype
+
+	imatrix *imatrixOptions // llama.cpp: weighs by an importance matrix
 }
 
 func (a *artifact) label() string { return a.Maker + " " + a.Name }
@@ -40,7 +44,28 @@ func (a *artifact) label() string { return a.Maker + " " + a.Name }
 // referenceName is that of the artifact that everything is compared with.
 const referenceName = "fp32"
 
-// ourArtifacts are the built-in recipes, and those named or given as files.
+// The baselines of the stories sample: rounding to nearest, with scales from
+// each block's largest weight. All body weights have 4 bits and the head 8 in
+// the first; the second has the bits of the recipe int4.
+const (
+	rtnName      = "rtn"
+	rtnMixedName = "rtn-mixed"
+)
+
+// ourRecipes are the recipes of this module that a sample is measured with:
+// all that are built in for the CPU but the reference, and base.
+func ourRecipes(sample string) []string {
+	names := slices.DeleteFunc(recipe.Builtin("cpu"), func(name string) bool { return name == referenceName })
+	if sample == storiesSample {
+		for _, name := range []string{rtnName, rtnMixedName} {
+			names = append(names, filepath.Join("internal", "peers", "testdata", name+".json"))
+		}
+		return names
+	}
+	return append(names, "base")
+}
+
+// ourArtifacts are recipes by name or file.
 func ourArtifacts(recipes []string) []*artifact {
 	var out []*artifact
 	for _, r := range recipes {
@@ -90,6 +115,22 @@ func llamaArtifacts() []*artifact {
 	}
 }
 
+// imatrixSuffix ends the names of files made with an importance matrix.
+const imatrixSuffix = " imatrix"
+
+// imatrixArtifacts are file types with an importance matrix.
+func imatrixArtifacts(o imatrixOptions) []*artifact {
+	var out []*artifact
+	for _, a := range llamaArtifacts() {
+		switch a.Name {
+		case "Q4_K_S", "Q4_K_M", "Q5_K_M":
+			a.Name, a.imatrix = a.Name+imatrixSuffix, &o
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // workshop makes artifacts.
 type workshop struct {
 	dir      string // where they are kept
@@ -101,7 +142,20 @@ type workshop struct {
 // convertOurs writes this module's artifacts of a sample, always anew: they
 // are what is being worked on. It sets their paths.
 func (w *workshop) convertOurs(ctx context.Context, s *sample, list []*artifact) error {
-	out := filepath.Join(w.dir, s.Name, "ours")
+	return w.convert(ctx, s, list, filepath.Join(w.dir, s.Name, "ours"))
+}
+
+// convertReference writes the float32 artifact into a folder of its own, which
+// remove removes.
+func (w *workshop) convertReference(ctx context.Context, s *sample) (ref *artifact, remove func() error, err error) {
+	out := filepath.Join(w.dir, s.Name, "reference")
+	ref = &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
+	return ref, func() error { return os.RemoveAll(out) }, w.convert(ctx, s, []*artifact{ref}, out)
+}
+
+// convert writes this module's artifacts of a sample into a folder, which is
+// emptied first.
+func (w *workshop) convert(ctx context.Context, s *sample, list []*artifact, out string) error {
 	if err := os.RemoveAll(out); err != nil {
 		return err
 	}
@@ -121,7 +175,9 @@ func (w *workshop) convertOurs(ctx context.Context, s *sample, list []*artifact)
 		}
 		a.path = filepath.Join(out, "onnx", filepath.FromSlash(dir))
 	}
-	o.Targets = []convert.Target{target}
+	if len(target.Recipes) > 0 {
+		o.Targets = []convert.Target{target}
+	}
 	job, err := convert.New(ctx, ck, o)
 	if err != nil {
 		return err
@@ -143,10 +199,20 @@ func (w *workshop) build(ctx context.Context, s *sample, a *artifact) error {
 	if a.Maker == llama {
 		a.path += ".gguf"
 	}
+	var imatrix []string
+	if a.imatrix != nil {
+		file, err := w.imatrix(ctx, s, a.imatrix)
+		if err != nil {
+			return fmt.Errorf("make the importance matrix: %w", err)
+		}
+		imatrix = []string{file}
+		a.path = strings.TrimSuffix(file, ".npz") + "-" + filepath.Base(a.path)
+	}
 	err := once(a.path, func(tmp string) error {
 		fmt.Fprintf(w.log, "building %s of the %s sample\n", a.label(), s.Name)
 		if a.Maker == llama {
-			return w.command(ctx, w.python, "-c", llamaScript, w.llamaLib, "quantize", s.GGUF, tmp, strconv.Itoa(a.ftype), "2")
+			args := []string{"-c", llamaScript, w.llamaLib, "quantize", s.GGUF, tmp, strconv.Itoa(a.ftype), "2"}
+			return w.command(ctx, w.python, append(args, imatrix...)...)
 		}
 		args := builderArgs(s.HF, tmp, a.args)
 		return w.command(ctx, w.python, args...)

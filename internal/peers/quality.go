@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,6 +32,10 @@ type measured struct {
 	Bytes         int64           `json:"weight_bytes"`
 	BitsPerWeight float64         `json:"bits_per_weight"`
 	Fidelity      fidelity.Result `json:"fidelity"`
+	// Commit and Date are those of the measurement: a report is filled by
+	// several runs.
+	Commit string `json:"commit,omitempty"`
+	Date   string `json:"date,omitempty"`
 }
 
 // rows hands over the logits of every token, window by window, in order. A
@@ -43,9 +49,11 @@ type judge struct {
 	threads int
 	tokens  []int32
 
-	ref   *os.File // float32 logits of the reference, [tokens, vocab]
-	vocab int
+	ref *fidelity.Logits // of the reference, every token
 }
+
+// cut says which tokens are a sequence of their own: every position counts.
+var cut = fidelity.Definition{Kind: fidelity.Windows, Window: window}
 
 // readTokens is the beginning of a text as the sample's token ids.
 func readTokens(s *sample, text string, n int) ([]int32, error) {
@@ -57,6 +65,9 @@ func readTokens(s *sample, text string, n int) ([]int32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the text (--text names another): %w", err)
 	}
+	if s.Name == storiesSample {
+		return readStories(tok, string(b)), nil
+	}
 	b = b[:min(len(b), 16*n)] // more than n tokens; the end may be cut within one
 	ids := tok.Encode(string(bytes.ToValidUTF8(b, nil)), tokenizer.EncodeOptions{})
 	if len(ids) <= n {
@@ -65,32 +76,65 @@ func readTokens(s *sample, text string, n int) ([]int32, error) {
 	return ids[:n], nil
 }
 
-// setReference computes the reference's logits once and keeps them in a file.
-func (j *judge) setReference(ctx context.Context, a *artifact) (err error) {
-	if j.ref, err = os.CreateTemp(j.shop.dir, "reference-*.f32"); err != nil {
-		return err
+// readStories packs stories as stories260K was trained on: one after the
+// other, each behind BOS.
+func readStories(tok *tokenizer.Tokenizer, text string) []int32 {
+	const end = "<|endoftext|>" // closes each
+	var ids []int32
+	for story := range strings.SplitSeq(text, end) {
+		if story = strings.TrimSpace(story); story != "" {
+			ids = append(ids, tok.Encode(story, tokenizer.EncodeOptions{AddSpecial: true})...)
+		}
 	}
-	logits, vocab, err := j.logits(ctx, a)
+	return ids
+}
+
+// openReference opens the logits of the sample's float32 graph, which are
+// computed once for each text and kept beside the sample.
+func (j *judge) openReference(ctx context.Context, o qualityOptions, s *sample) error {
+	path := filepath.Join(j.shop.dir, s.Name, fmt.Sprintf("reference-%.12s.logits", fidelity.TokensSHA256(j.tokens)))
+	err := once(path, func(tmp string) error { return j.writeReference(ctx, o, s, tmp) })
+	if err != nil {
+		return fmt.Errorf("run the reference: %w", err)
+	}
+	j.ref, err = fidelity.OpenLogits(path)
+	return err
+}
+
+// writeReference converts the sample to float32, runs it and keeps its logits.
+func (j *judge) writeReference(ctx context.Context, o qualityOptions, s *sample, path string) (err error) {
+	ref, remove, err := j.shop.convertReference(ctx, s)
 	if err != nil {
 		return err
 	}
-	j.vocab = vocab
-	buf := make([]byte, 4*vocab)
-	return logits(func(row []float32) error {
-		for i, x := range row {
-			binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(x))
-		}
-		_, err := j.ref.Write(buf)
+	defer func() { err = errors.Join(err, remove()) }()
+	o.note("logits of the float32 graph over %d tokens", len(j.tokens))
+	logits, vocab, err := j.logits(ctx, ref)
+	if err != nil {
 		return err
-	})
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w, err := fidelity.CreateLogits(f, fidelity.Header{Model: s.Name, Reference: "float32 graph in ONNX Runtime", Text: filepath.Base(o.text),
+		Definition: cut, Vocab: vocab, Tokens: j.tokens})
+	if err != nil {
+		return err
+	}
+	if err := logits(w.Add); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
-// close removes the reference's logits.
+// close closes the reference's logits.
 func (j *judge) close() error {
 	if j.ref == nil {
 		return nil
 	}
-	return errors.Join(j.ref.Close(), os.Remove(j.ref.Name()))
+	return j.ref.Close()
 }
 
 // make builds an artifact, where it is not there yet, and measures it.
@@ -134,29 +178,32 @@ func (j *judge) measure(ctx context.Context, a *artifact, parameters int64) (*me
 	if err != nil {
 		return nil, err
 	}
-	if vocab != j.vocab {
-		return nil, fmt.Errorf("%s gives %d logits, the reference %d", a.label(), vocab, j.vocab)
+	if want := j.ref.Header().Vocab; vocab != want {
+		return nil, fmt.Errorf("%s gives %d logits, the reference %d", a.label(), vocab, want)
 	}
-	ref := bytesToFloats{buf: make([]byte, 4*vocab), out: make([]float32, vocab)}
+	var targets []int32
+	for _, w := range cut.Cut(len(j.tokens)) {
+		for pos := w.First; pos < w.Last; pos++ {
+			targets = append(targets, w.Target(j.tokens, pos))
+		}
+	}
 	var sum fidelity.Accumulator
-	pos := 0
+	pos, want := 0, make([]float32, vocab)
 	err = logits(func(row []float32) error {
-		want, err := ref.read(j.ref, int64(pos)*int64(4*vocab))
-		if err != nil {
+		if pos == len(targets) {
+			return fmt.Errorf("more than %d rows of logits", len(targets))
+		}
+		if err := j.ref.Row(pos, want); err != nil {
 			return err
 		}
-		target := fidelity.NoTarget // the next token of the same window
-		if pos%window != window-1 && pos+1 < len(j.tokens) {
-			target = j.tokens[pos+1]
-		}
 		pos++
-		return sum.Add(want, row, target)
+		return sum.Add(want, row, targets[pos-1])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("measure %s: %w", a.label(), err)
 	}
-	if pos != len(j.tokens) {
-		return nil, fmt.Errorf("measure %s: %d rows of logits for %d tokens", a.label(), pos, len(j.tokens))
+	if pos != len(targets) {
+		return nil, fmt.Errorf("measure %s: %d rows of logits for %d tokens", a.label(), pos, len(targets))
 	}
 	m.Fidelity = sum.Result()
 	return m, nil
@@ -164,8 +211,11 @@ func (j *judge) measure(ctx context.Context, a *artifact, parameters int64) (*me
 
 // logits opens an artifact in its own runtime.
 func (j *judge) logits(ctx context.Context, a *artifact) (rows, int, error) {
-	if a.Maker == llama {
-		return j.llamaLogits(ctx, a)
+	switch a.Maker {
+	case llama:
+		return j.peerLogits(ctx, "-c", llamaScript, j.shop.llamaLib, "logits", a.path, strconv.Itoa(window), strconv.Itoa(j.threads))
+	case genai:
+		return j.peerLogits(ctx, "-c", genaiScript, "logits", a.path, strconv.Itoa(window), strconv.Itoa(j.threads))
 	}
 	folder, err := modeldir.Open(a.path)
 	if err != nil {
@@ -177,11 +227,10 @@ func (j *judge) logits(ctx context.Context, a *artifact) (rows, int, error) {
 	}
 	return func(each func([]float32) error) (err error) {
 		defer func() { err = errors.Join(err, s.Close()) }()
-		for at := 0; at < len(j.tokens); at += window {
+		for part := range slices.Chunk(j.tokens, window) {
 			if err := s.Truncate(0); err != nil {
 				return err
 			}
-			part := j.tokens[at:min(at+window, len(j.tokens))]
 			if err := s.EvalAll(ctx, part, func(_ int, row []float32) error { return each(row) }); err != nil {
 				return err
 			}
@@ -190,13 +239,12 @@ func (j *judge) logits(ctx context.Context, a *artifact) (rows, int, error) {
 	}, s.Info().Vocab, nil
 }
 
-// llamaLogits runs llama.cpp in a process of its own.
-func (j *judge) llamaLogits(ctx context.Context, a *artifact) (rows, int, error) {
-	if j.vocab == 0 {
-		return nil, 0, errors.New("llama.cpp's logits are wanted before the reference's")
-	}
-	cmd := exec.CommandContext(ctx, j.shop.python, "-c", llamaScript, j.shop.llamaLib, "logits", a.path, strconv.Itoa(window), strconv.Itoa(j.threads))
-	stdin := make([]byte, 0, 4*len(j.tokens))
+// peerLogits runs a script in a process of its own: ids in, rows out. It cuts
+// them into the same windows.
+func (j *judge) peerLogits(ctx context.Context, args ...string) (rows, int, error) {
+	vocab := j.ref.Header().Vocab
+	cmd := exec.CommandContext(ctx, j.shop.python, args...)
+	var stdin []byte
 	for _, id := range j.tokens {
 		stdin = binary.LittleEndian.AppendUint32(stdin, uint32(id))
 	}
@@ -211,11 +259,13 @@ func (j *judge) llamaLogits(ctx context.Context, a *artifact) (rows, int, error)
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		row := bytesToFloats{buf: make([]byte, 4*j.vocab), out: make([]float32, j.vocab)}
+		buf, row := make([]byte, 4*vocab), make([]float32, vocab)
 		for err == nil {
-			if _, err = io.ReadFull(out, row.buf); err == nil {
-				row.decode()
-				err = each(row.out)
+			if _, err = io.ReadFull(out, buf); err == nil {
+				for i := range row {
+					row[i] = math.Float32frombits(binary.LittleEndian.Uint32(buf[4*i:]))
+				}
+				err = each(row)
 			}
 		}
 		if err == io.EOF {
@@ -224,30 +274,10 @@ func (j *judge) llamaLogits(ctx context.Context, a *artifact) (rows, int, error)
 			_ = cmd.Process.Kill() // it writes into a pipe nobody reads
 		}
 		if waitErr := cmd.Wait(); waitErr != nil {
-			err = errors.Join(err, fmt.Errorf("llama.cpp: %w\n%s", waitErr, stderr.Bytes()))
+			err = errors.Join(err, fmt.Errorf("%w\n%s", waitErr, stderr.Bytes()))
 		}
 		return err
-	}, j.vocab, nil
-}
-
-// bytesToFloats is a row with the buffer it is read through.
-type bytesToFloats struct {
-	buf []byte
-	out []float32
-}
-
-func (b *bytesToFloats) read(r io.ReaderAt, offset int64) ([]float32, error) {
-	if _, err := r.ReadAt(b.buf, offset); err != nil {
-		return nil, fmt.Errorf("read the reference's logits: %w", err)
-	}
-	b.decode()
-	return b.out, nil
-}
-
-func (b *bytesToFloats) decode() {
-	for i := range b.out {
-		b.out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b.buf[4*i:]))
-	}
+	}, vocab, nil
 }
 
 // qualityOptions are the flags of the quality command.
@@ -259,9 +289,11 @@ type qualityOptions struct {
 	recipes []string
 	match   string
 	keep    bool
+	imatrix imatrixOptions
 }
 
-// quality measures every artifact of one sample.
+// quality measures every artifact of one sample. The report is written after
+// each; ours come last, since they change while the peers' do not.
 func quality(ctx context.Context, o qualityOptions) (err error) {
 	shop, backend, err := o.open(ctx)
 	if err != nil {
@@ -272,82 +304,122 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	mine := ourArtifacts(o.recipes)
-	ref := &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
-	if err := shop.convertOurs(ctx, s, append(mine, ref)); err != nil {
-		return fmt.Errorf("convert the sample: %w", err)
-	}
 	j := &judge{shop: shop, backend: backend, threads: o.threads}
 	defer func() { err = errors.Join(err, j.close()) }()
 	if j.tokens, err = readTokens(s, o.text, o.tokens); err != nil {
 		return err
 	}
+	if err := j.openReference(ctx, o, s); err != nil {
+		return err
+	}
 	report := qualityReport{Machine: describeMachine(ctx), Sample: s.Name, Parameters: s.Parameters,
-		Tokens: o.tokens, Window: window, Text: filepath.Base(o.text)}
-	if s.Name == "permuted" {
-		if report.PermutedDelta, err = permutedDelta(ctx, o, shop, backend, ref, j.tokens[:64]); err != nil {
+		Tokens: len(j.tokens), Window: window, Text: filepath.Base(o.text), dir: o.out}
+	b, err := os.ReadFile(o.text)
+	if err != nil {
+		return err
+	}
+	report.TextSHA256 = fmt.Sprintf("%x", sha256.Sum256(b))
+	mine := o.wanted(ourArtifacts(o.recipes))
+	peers := o.peers(s)
+	if slices.ContainsFunc(peers, func(a *artifact) bool { return a.imatrix != nil }) {
+		if report.Imatrix, err = o.imatrix.describe(); err != nil {
 			return err
 		}
-	}
-	o.note("logits of the float32 graph over %d tokens", o.tokens)
-	if err := j.setReference(ctx, ref); err != nil {
-		return fmt.Errorf("run the reference: %w", err)
 	}
 	if o.keep {
-		if err := report.keepPeers(o.out); err != nil {
+		if err := report.keepOthers(mine); err != nil {
 			return err
 		}
 	}
-	list := append(mine, genaiArtifacts()...)
-	list = append(list, llamaArtifacts()...)
-	list = append(list, &artifact{Maker: llama, Name: "F32", path: s.GGUF})
-	for _, a := range list {
-		if !o.wants(a, o.match) || report.has(a) {
+	if s.Name == permutedSample && report.PermutedDelta == 0 {
+		report.Seed = permutationSeed
+		if report.PermutedDelta, err = permutedDelta(ctx, o, shop, backend, s, j.tokens[:64]); err != nil {
+			return err
+		}
+	}
+	for _, a := range peers {
+		if report.has(a) {
 			continue
 		}
 		m, err := j.make(ctx, s, a)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			if a.Maker == ours || ctx.Err() != nil {
-				return err
-			}
 			o.note("%s: %v", a.label(), err)
 			report.Failed = append(report.Failed, failure{a.label(), lastLine(err)})
+			if err := report.write(); err != nil {
+				return err
+			}
 			continue
 		}
-		f := m.Fidelity
-		o.note("%-40s %5.2f bits  KL %.4f ± %.4f  top-1 %.1f %%  perplexity × %.4f", a.label(), m.BitsPerWeight, f.KLMean, f.KLStdErr, 100*f.Top1, f.PerplexityRatio)
-		report.Rows = append(report.Rows, *m)
+		if err := report.add(o, m); err != nil {
+			return err
+		}
 	}
-	return report.write(o.out)
+	if len(mine) > 0 {
+		if err := shop.convertOurs(ctx, s, mine); err != nil {
+			return fmt.Errorf("convert the sample: %w", err)
+		}
+	}
+	for _, a := range mine {
+		m, err := j.make(ctx, s, a)
+		if err != nil {
+			return err
+		}
+		if err := report.add(o, m); err != nil {
+			return err
+		}
+	}
+	if err := report.write(); err != nil {
+		return err
+	}
+	return printTable(o.out, report.file())
+}
+
+// peers are the artifacts of others that are asked for.
+func (o *qualityOptions) peers(s *sample) []*artifact {
+	if s.GGUF == "" {
+		return nil // a sample for our own recipes
+	}
+	list := append(genaiArtifacts(), llamaArtifacts()...)
+	list = append(list, &artifact{Maker: llama, Name: "F32", path: s.GGUF})
+	if texts, _ := filepath.Glob(o.imatrix.text); len(texts) > 0 {
+		list = append(list, imatrixArtifacts(o.imatrix)...)
+	} else {
+		o.note("no text %s: llama.cpp goes without importance matrix", o.imatrix.text)
+	}
+	return o.wanted(list)
+}
+
+// wanted are the artifacts that --match lets through.
+func (o *qualityOptions) wanted(list []*artifact) []*artifact {
+	return slices.DeleteFunc(list, func(a *artifact) bool { return !o.wants(a, o.match) })
 }
 
 // permutedDelta is the largest difference of a logit between the float32
 // graphs of the permuted and the plain sample: what rounding in another order
 // makes of it. More than 1e-3 means the permutation is wrong.
-func permutedDelta(ctx context.Context, o qualityOptions, shop *workshop, backend *onnxruntime.Backend, permuted *artifact, tokens []int32) (float64, error) {
-	plain, err := makeSample(ctx, o.source, shop.dir, "plain")
+func permutedDelta(ctx context.Context, o qualityOptions, shop *workshop, backend *onnxruntime.Backend, permuted *sample, tokens []int32) (delta float64, err error) {
+	plain, err := makeSample(ctx, o.source, shop.dir, plainSample)
 	if err != nil {
 		return 0, err
 	}
-	// Beside the plain sample's own artifacts, which are kept.
-	plain.Name = filepath.Join("plain", "reference")
-	ref := &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
-	if err := shop.convertOurs(ctx, plain, []*artifact{ref}); err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(filepath.Join(shop.dir, plain.Name))
 	var all [2][]float32
-	for i, a := range []*artifact{ref, permuted} {
-		j := &judge{shop: shop, backend: backend, threads: o.threads, tokens: tokens}
-		logits, _, err := j.logits(ctx, a)
+	for i, s := range []*sample{plain, permuted} {
+		ref, remove, err := shop.convertReference(ctx, s)
 		if err != nil {
 			return 0, err
 		}
-		if err := logits(func(row []float32) error { all[i] = append(all[i], row...); return nil }); err != nil {
+		j := &judge{shop: shop, backend: backend, threads: o.threads, tokens: tokens}
+		logits, _, err := j.logits(ctx, ref)
+		if err == nil {
+			err = logits(func(row []float32) error { all[i] = append(all[i], row...); return nil })
+		}
+		if err := errors.Join(err, remove()); err != nil {
 			return 0, err
 		}
 	}
-	delta := 0.0
 	for i, x := range all[0] {
 		delta = max(delta, math.Abs(float64(x)-float64(all[1][i])))
 	}

@@ -20,10 +20,28 @@ import (
 // permutationSeed draws the permutation of the permuted sample.
 const permutationSeed = 20261125
 
+// The samples.
+const (
+	plainSample    = "plain"
+	permutedSample = "permuted"
+	storiesSample  = "stories" // stories260K, of real float32 weights
+)
+
+// dataFolder has texts and the stories sample.
+var dataFolder = filepath.Join("..", "shared", "data")
+
+// sampleTexts are what each sample is measured on.
+var sampleTexts = map[string]string{
+	plainSample:    filepath.Join(dataFolder, "wikitext-2-raw", "wiki.test.raw"),
+	permutedSample: filepath.Join(dataFolder, "wikitext-2-raw", "wiki.test.raw"),
+	storiesSample:  filepath.Join(dataFolder, "tinystories_sample.txt"),
+}
+
 // sample is the model that everybody converts, in the forms they read.
 type sample struct {
-	Name string // "plain" or "permuted"
-	// HF is a Hugging Face folder of float32 weights, GGUF a file of the same.
+	Name string
+	// HF is a Hugging Face folder of float32 weights, GGUF a file of the same;
+	// stories has none.
 	HF, GGUF   string
 	Parameters int64
 	Spec       *arch.Spec
@@ -72,18 +90,21 @@ func (s *source) weight(w arch.Weight, p *permutation) (tensor.Floats, error) {
 // makeSample writes a sample's folder and GGUF file below dir, where they are
 // not there yet.
 func makeSample(ctx context.Context, path, dir, name string) (*sample, error) {
+	switch name {
+	case plainSample, permutedSample:
+	case storiesSample:
+		return openStories(ctx, filepath.Join(dataFolder, "stories260K-hf"))
+	default:
+		return nil, fmt.Errorf("sample %q: choose %s, %s or %s", name, permutedSample, plainSample, storiesSample)
+	}
 	src, err := openSource(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
 	var p *permutation
-	switch name {
-	case "plain":
-	case "permuted":
+	if name == permutedSample {
 		p = newPermutation(src.spec, permutationSeed)
-	default:
-		return nil, fmt.Errorf("sample %q: choose plain or permuted", name)
 	}
 	root := filepath.Join(dir, name)
 	out := &sample{Name: name, HF: filepath.Join(root, "hf"), GGUF: filepath.Join(root, "f32.gguf"),
@@ -95,6 +116,20 @@ func makeSample(ctx context.Context, path, dir, name string) (*sample, error) {
 		return nil, fmt.Errorf("write the %s sample as GGUF: %w", name, err)
 	}
 	return out, nil
+}
+
+// openStories takes a folder as it is.
+func openStories(ctx context.Context, folder string) (*sample, error) {
+	ck, err := checkpoint.Open(ctx, folder, checkpoint.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer ck.Close()
+	spec, err := arch.Parse(ck.Config())
+	if err != nil {
+		return nil, err
+	}
+	return &sample{Name: storiesSample, HF: folder, Parameters: spec.Parameters(), Spec: spec}, nil
 }
 
 // once makes a file or folder unless it is there: under a temporary name

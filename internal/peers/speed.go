@@ -115,7 +115,7 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 		if err := shop.build(ctx, s, a); err != nil {
 			return nil, err
 		}
-		out = append(out, &contender{artifact: *a, argv: []string{shop.python, "-c", genaiScript, a.path, prompt, n, threads}})
+		out = append(out, &contender{artifact: *a, argv: []string{shop.python, "-c", genaiScript, "speed", a.path, prompt, n, threads}})
 	}
 	for _, a := range llamaArtifacts() {
 		if a.Name != "Q4_0" && a.Name != "Q4_K_M" && a.Name != "Q5_K_M" && a.Name != "Q8_0" || !o.wants(a, o.match) {
