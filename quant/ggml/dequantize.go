@@ -30,6 +30,8 @@ func decoder(t Type) func(dst []float32, src []byte) {
 		return dequantizeQ5_1
 	case Q8_0:
 		return dequantizeQ8_0
+	case IQ4_NL:
+		return dequantizeIQ4_NL
 	case Q2_K:
 		return dequantizeQ2_K
 	case Q3_K:
@@ -70,7 +72,7 @@ func Dequantize(dst []float32, src []byte, t Type) error {
 func unsupported(t Type) error {
 	return &tensor.UnsupportedError{
 		What: fmt.Sprintf("ggml type %v", t),
-		Hint: "read are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K",
+		Hint: "read are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL and Q2_K to Q6_K",
 	}
 }
 

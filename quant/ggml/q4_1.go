@@ -20,7 +20,11 @@ func dequantizeQ4_1(dst []float32, src []byte) {
 // quantizeQ4_1 makes blocks: d = (max-min)/15, m = min, q = min(15,
 // int((x-min)/d + 0.5)), with d and m before their f16 rounding.
 // Source: ggml-quants.c quantize_row_q4_1_ref.
-func quantizeQ4_1(dst []byte, src []float32) {
+func quantizeQ4_1(e *workspace, dst []byte, src, qw []float32) {
+	if qw != nil {
+		weightedQ4_1(e, dst, src, qw)
+		return
+	}
 	for len(src) >= 32 {
 		x, b := (*[32]float32)(src), (*[20]byte)(dst)
 		lo, hi := bounds(x)
@@ -33,4 +37,18 @@ func quantizeQ4_1(dst []byte, src []float32) {
 		}
 		src, dst = src[32:], dst[20:]
 	}
+}
+
+// weightedQ4_1 makes the blocks of a row with importance: d, m and the codes are
+// those of the affine search. Source: ggml-quants.c quantize_row_q4_1_impl.
+func weightedQ4_1(e *workspace, dst []byte, x, qw []float32) {
+	search := func(l *lanes) { e.affine(l, 32, weighted4) }
+	e.weightedBlocks(x, qw, search, 0, 15, func(n int) {
+		for i := range n {
+			putF16(dst, e.lanes.scale[i])
+			putF16(dst[2:], -e.lanes.least[i])
+			packHalves((*[16]byte)(dst[4:]), (*[32]byte)(e.codes[32*i:]))
+			dst = dst[20:]
+		}
+	})
 }

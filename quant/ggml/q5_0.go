@@ -28,7 +28,11 @@ func fill5(x, t *[32]float32, high uint32, low *[16]byte) {
 
 // quantizeQ5_0 makes blocks: as Q4_0 with d = m/-16, q = min(31,
 // int(x/d + 16.5)). Source: ggml-quants.c quantize_row_q5_0_ref.
-func quantizeQ5_0(dst []byte, src []float32) {
+func quantizeQ5_0(e *workspace, dst []byte, src, qw []float32) {
+	if qw != nil {
+		weightedQ5_0(e, dst, src, qw)
+		return
+	}
 	for len(src) >= 32 {
 		x, b := (*[32]float32)(src), (*[22]byte)(dst)
 		d := largest(x) / -16
@@ -53,4 +57,17 @@ func pack5(high, low []byte, q *[32]byte) {
 	for j := range 16 {
 		low[j] = q[j]&15 | q[j+16]<<4
 	}
+}
+
+// weightedQ5_0 makes the blocks of a row with importance, as weightedQ4_0.
+// Source: ggml-quants.c quantize_row_q5_0_impl.
+func weightedQ5_0(e *workspace, dst []byte, x, qw []float32) {
+	search := func(l *lanes) { e.symmetric(l, 32, symmetric5) }
+	e.weightedBlocks(x, qw, search, -16, 15, func(n int) {
+		for i := range n {
+			putF16(dst, e.lanes.scale[i])
+			pack5(dst[2:6], dst[6:], (*[32]byte)(e.codes[32*i:]))
+			dst = dst[22:]
+		}
+	})
 }

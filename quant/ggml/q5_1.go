@@ -20,7 +20,11 @@ func dequantizeQ5_1(dst []float32, src []byte) {
 
 // quantizeQ5_1 makes blocks: as Q4_1 with d = (max-min)/31, q = min(31,
 // int((x-min)/d + 0.5)). Source: ggml-quants.c quantize_row_q5_1_ref.
-func quantizeQ5_1(dst []byte, src []float32) {
+func quantizeQ5_1(e *workspace, dst []byte, src, qw []float32) {
+	if qw != nil {
+		weightedQ5_1(e, dst, src, qw)
+		return
+	}
 	for len(src) >= 32 {
 		x, b := (*[32]float32)(src), (*[24]byte)(dst)
 		lo, hi := bounds(x)
@@ -35,4 +39,18 @@ func quantizeQ5_1(dst []byte, src []float32) {
 		pack5(b[4:8], b[8:], &q)
 		src, dst = src[32:], dst[24:]
 	}
+}
+
+// weightedQ5_1 makes the blocks of a row with importance, as weightedQ4_1.
+// Source: ggml-quants.c quantize_row_q5_1_impl.
+func weightedQ5_1(e *workspace, dst []byte, x, qw []float32) {
+	search := func(l *lanes) { e.affine(l, 32, weighted5) }
+	e.weightedBlocks(x, qw, search, 0, 31, func(n int) {
+		for i := range n {
+			putF16(dst, e.lanes.scale[i])
+			putF16(dst[2:], -e.lanes.least[i])
+			pack5(dst[4:8], dst[8:], (*[32]byte)(e.codes[32*i:]))
+			dst = dst[24:]
+		}
+	})
 }

@@ -1,5 +1,7 @@
 package ggml
 
+import "encoding/binary"
+
 // dequantizeQ5_K: a block is 176 bytes for 256 elements: as Q4_K, with 32 bytes
 // of fifth bits in front of the codes: bit j of byte l for element 32j+l.
 // x = d*scale*q - dmin*min. Source: ggml-common.h block_q5_K.
@@ -28,5 +30,26 @@ func table5(t *[32]float32, d, dmin float32, scales *[12]byte, j int) {
 	dl, ml := d*float32(sc), dmin*float32(m)
 	for q := range t {
 		t[q] = float32(dl*float32(q)) - ml
+	}
+}
+
+// quantizeQ5_K makes blocks; see kBlock.
+func quantizeQ5_K(e *workspace, dst []byte, x, qw []float32) {
+	for len(x) >= 256 {
+		b := (*[176]byte)(dst)
+		search := plainQ5K
+		if qw != nil {
+			search = weighted5
+		}
+		q := kBlock(e, (*[16]byte)(b[:]), (*[256]float32)(x), row256(qw), search)
+		packNibbles((*[128]byte)(b[48:]), q)
+		for l := 0; l < 32; l += 8 {
+			var high uint64
+			for j := range 8 {
+				high |= binary.LittleEndian.Uint64(q[32*j+l:]) >> 4 & 0x0101010101010101 << j
+			}
+			binary.LittleEndian.PutUint64(b[16+l:], high)
+		}
+		x, dst, qw = x[256:], dst[176:], next256(qw)
 	}
 }

@@ -18,7 +18,7 @@ func dequantizeQ8_0(dst []float32, src []byte) {
 // quantizeQ8_0 makes blocks: d = max|x|/127, q = round(x/d), half away from
 // zero, with d before its f16 rounding. Source: ggml-quants.c
 // quantize_row_q8_0_ref.
-func quantizeQ8_0(dst []byte, src []float32) {
+func quantizeQ8_0(_ *workspace, dst []byte, src, _ []float32) {
 	for len(src) >= 32 {
 		x, b := (*[32]float32)(src), (*[34]byte)(dst)
 		var amax float32

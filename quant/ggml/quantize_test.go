@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
@@ -12,7 +13,11 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-var encoded = []ggml.Type{ggml.F32, ggml.F16, ggml.BF16, ggml.Q4_0, ggml.Q4_1, ggml.Q5_0, ggml.Q5_1, ggml.Q8_0}
+// Those that gguf's Python quantizes, and those that only the library does.
+var (
+	encoded  = []ggml.Type{ggml.F32, ggml.F16, ggml.BF16, ggml.Q4_0, ggml.Q4_1, ggml.Q5_0, ggml.Q5_1, ggml.Q8_0}
+	searched = []ggml.Type{ggml.IQ4_NL, ggml.Q2_K, ggml.Q3_K, ggml.Q4_K, ggml.Q5_K, ggml.Q6_K}
+)
 
 // values are normal ones of growing size, with blocks that are odd: zeros, one
 // value, equal values, ties of the largest magnitude, subnormals, negatives.
@@ -106,8 +111,8 @@ func TestQuantizeError(t *testing.T) {
 }
 
 func TestStream(t *testing.T) {
-	x := values(32 * 1001)
-	for _, typ := range encoded {
+	x := values(32 * 1008)
+	for _, typ := range slices.Concat(encoded, searched) {
 		want := make([]byte, typ.RowBytes(int64(len(x))))
 		if err := ggml.Quantize(want, x, typ); err != nil {
 			t.Fatal(err)
@@ -119,7 +124,7 @@ func TestStream(t *testing.T) {
 		}
 	}
 	for _, s := range []ggml.Stream{
-		{R: tensor.Floats(x), Elements: 256, Type: ggml.Q4_K},
+		{R: tensor.Floats(x), Elements: 256, Type: ggml.IQ2_XXS},
 		{R: tensor.Floats(x), Elements: 33, Type: ggml.Q8_0},
 		{R: tensor.Floats(x[:10]), Elements: 32, Type: ggml.Q8_0},
 	} {
@@ -131,7 +136,7 @@ func TestStream(t *testing.T) {
 
 func BenchmarkQuantize(b *testing.B) {
 	x := values(1 << 16)
-	for _, typ := range encoded {
+	for _, typ := range slices.Concat(encoded, searched) {
 		b.Run(fmt.Sprint(typ), func(b *testing.B) {
 			dst := make([]byte, typ.RowBytes(int64(len(x))))
 			b.SetBytes(4 << 16)
