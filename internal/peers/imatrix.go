@@ -13,7 +13,7 @@ import (
 
 // imatrixOptions say what llama.cpp's importance matrix is made from.
 type imatrixOptions struct {
-	text   string // pattern of files, put together in order
+	text   string // file
 	tokens int
 }
 
@@ -24,27 +24,8 @@ type imatrixSource struct {
 	Tokens int    `json:"tokens"`
 }
 
-func (o *imatrixOptions) read() ([]byte, error) {
-	files, err := filepath.Glob(o.text)
-	if err != nil {
-		return nil, err
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("no file %s for the importance matrix (--imatrix-text)", o.text)
-	}
-	var text []byte
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, err
-		}
-		text = append(text, b...)
-	}
-	return text, nil
-}
-
 func (o *imatrixOptions) describe() (*imatrixSource, error) {
-	text, err := o.read()
+	text, err := os.ReadFile(o.text)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +35,7 @@ func (o *imatrixOptions) describe() (*imatrixSource, error) {
 // imatrix makes the importance matrix of a sample, unless it is kept from
 // before, and returns its file.
 func (w *workshop) imatrix(ctx context.Context, s *sample, o *imatrixOptions) (string, error) {
-	text, err := o.read()
+	text, err := os.ReadFile(o.text)
 	if err != nil {
 		return "", err
 	}

@@ -132,8 +132,8 @@ func run(ctx context.Context, args []string) error {
 		recipes := f.String("recipes", "", "our recipes, names or files, separated by commas; base is onnx/base/fp16 (default: base and all that are built in)")
 		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
 		f.BoolVar(&o.keep, "keep", false, "take from the last report, where it is of the same tokens, the peers' figures and those of recipes that --match leaves out")
-		f.StringVar(&o.imatrix.text, "imatrix-text", filepath.Join("calibrate", "text*.txt"), "texts of the importance matrix for llama.cpp, a pattern")
-		f.IntVar(&o.imatrix.tokens, "imatrix-tokens", 4096, "tokens of them")
+		f.StringVar(&o.imatrix.text, "imatrix-text", filepath.Join("calibrate", "layerwise", "text.txt"), "text of the importance matrix for llama.cpp")
+		f.IntVar(&o.imatrix.tokens, "imatrix-tokens", 4096, "tokens of it")
 		todo = func() error {
 			o.setup = common
 			if o.text == "" {

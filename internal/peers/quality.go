@@ -384,11 +384,7 @@ func (o *qualityOptions) peers(s *sample) []*artifact {
 	}
 	list := append(genaiArtifacts(), llamaArtifacts()...)
 	list = append(list, &artifact{Maker: llama, Name: "F32", path: s.GGUF})
-	if texts, _ := filepath.Glob(o.imatrix.text); len(texts) > 0 {
-		list = append(list, imatrixArtifacts(o.imatrix)...)
-	} else {
-		o.note("no text %s: llama.cpp goes without importance matrix", o.imatrix.text)
-	}
+	list = append(list, imatrixArtifacts(o.imatrix)...)
 	return o.wanted(list)
 }
 

@@ -22,9 +22,9 @@ def peak():
             return int(line.split()[1]) * 1024
 
 
-def load(folder, threads):
+def load(folder, threads, **options):
     config = og.Config(folder)
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": int(threads)}}}}))
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": int(threads)} | options}}}))
     return og.Model(config)
 
 
@@ -36,7 +36,8 @@ def generator(model, length):
 
 def logits(folder, window, threads):
     ids, window = np.frombuffer(sys.stdin.buffer.read(), "<i4").copy(), int(window)  # read-only ones are refused
-    model = load(folder, threads)
+    # Threads that wait for work without working would hinder whoever reads the rows.
+    model = load(folder, threads, **{"session.intra_op.allow_spinning": "0"})
     for at in range(0, len(ids), window):
         part = ids[at:at + window]
         g = generator(model, window + 1)
