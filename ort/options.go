@@ -315,7 +315,9 @@ func (e *ProviderError) Unwrap() error { return e.Err }
 // shortNames are the names SessionOptionsAppendExecutionProvider knows where
 // they are not the full name without "ExecutionProvider".
 // Source: provider_registration.cc of ONNX Runtime 1.24.
-var shortNames = map[string]string{"XnnpackExecutionProvider": "XNNPACK", "JsExecutionProvider": "JS"}
+var shortNames = map[string]string{
+	"AzureExecutionProvider": "AZURE", "XnnpackExecutionProvider": "XNNPACK", "JsExecutionProvider": "JS",
+}
 
 func (b *optionsBuilder) byName(name string, kv *pairs) error {
 	short, ok := shortNames[name]

@@ -3,8 +3,10 @@ package onnxruntime
 import (
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/llama-pajamas/llama-pajamas/infer"
+	"github.com/llama-pajamas/llama-pajamas/nativelib"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 )
 
@@ -13,20 +15,57 @@ type Options struct {
 	// Library is the path of the ONNX Runtime shared library; package
 	// nativelib finds it.
 	Library string
-	// Provider names the execution provider: "cpu", the default.
+	// Provider names the execution provider: "tensorrt", "cuda", "coreml" or
+	// "cpu", the default. Where it cannot be used the next of [Chain] is tried,
+	// with a warning.
 	Provider string
+	// NoFallback fails in place of trying the next provider.
+	NoFallback bool
+	// ProviderOptions are options of the provider itself, in its own words,
+	// already checked (package target). A provider fallen back to gets only
+	// the number of the device.
+	ProviderOptions map[string]string
+	// Optimization is the library's graph optimization; [ort.OptimizeNone]
+	// computes Q/DQ graphs as written.
+	Optimization ort.Optimization
+	// Record notes which provider runs each node; see [NodeCounts].
+	Record bool
+	// Profile, where not empty, is the path prefix of a trace of the graph's
+	// nodes, ended by [EndProfiling].
+	Profile string
+	// CacheDir is where engines and compiled models are kept between runs; ""
+	// keeps none.
+	CacheDir string
+	// Depend says where NVIDIA's libraries may lie.
+	Depend nativelib.DependOptions
+	// Building is called every second while a provider compiles a model for
+	// the first time, and with done at the end; nil is never called.
+	Building func(provider string, elapsed time.Duration, done bool)
 	// Logger gets warnings, and with debug level the runtime's own messages;
 	// nil is silent.
 	Logger *slog.Logger
 }
 
-// Backend is ONNX Runtime with one execution provider. It implements
-// infer.Backend.
+// Fallback says why a provider was passed over.
+type Fallback struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	Why  string `json:"why"`
+}
+
+// Backend is ONNX Runtime with one execution provider and those it falls back
+// to. It implements infer.Backend.
 type Backend struct {
-	lib      *ort.Library
-	env      *ort.Env
-	provider provider
-	log      *slog.Logger
+	o         Options
+	lib       *ort.Library
+	env       *ort.Env
+	chain     []provider
+	available []string // ONNX Runtime's names of the providers built in
+	machine   *machine
+	log       *slog.Logger
+	// placeCache, where not nil, is where the cache lies whatever the
+	// provider: tests drive the device's path with the host's memory.
+	placeCache *ort.MemoryInfo
 }
 
 var _ infer.Backend = (*Backend)(nil)
@@ -36,22 +75,35 @@ func New(o Options) (*Backend, error) {
 	if o.Provider == "" {
 		o.Provider = cpu.name
 	}
-	p, err := findProvider(o.Provider)
+	names, err := Chain(o.Provider)
 	if err != nil {
 		return nil, err
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+	b := &Backend{o: o, log: o.Logger}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
 	}
-	lib, err := ort.Open(o.Library)
-	if err != nil {
+	for _, name := range names {
+		p, err := findProvider(name)
+		if err != nil {
+			return nil, err
+		}
+		b.chain = append(b.chain, p)
+	}
+	if o.NoFallback {
+		b.chain = b.chain[:1]
+	}
+	if b.lib, err = ort.Open(o.Library); err != nil {
 		return nil, fmt.Errorf("open the %s backend: %w", o.Provider, err)
 	}
-	env, err := lib.NewEnv(ort.EnvOptions{Name: "llama-pajamas"})
-	if err != nil {
+	if b.available, err = b.lib.AvailableProviders(); err != nil {
 		return nil, fmt.Errorf("open the %s backend: %w", o.Provider, err)
 	}
-	return &Backend{lib: lib, env: env, provider: p, log: o.Logger}, nil
+	if b.env, err = b.lib.NewEnv(ort.EnvOptions{Name: "llama-pajamas"}); err != nil {
+		return nil, fmt.Errorf("open the %s backend: %w", o.Provider, err)
+	}
+	b.machine = newMachine(o.Library, o.Depend)
+	return b, nil
 }
 
 // Name is "onnxruntime".
@@ -62,6 +114,17 @@ func (b *Backend) Library() *ort.Library { return b.lib }
 
 // Env is the runtime's environment, for sessions beside language models.
 func (b *Backend) Env() *ort.Env { return b.env }
+
+// Usable says why a provider cannot be used with this library, "" where
+// nothing is known to be in the way: the library has it, and the libraries it
+// needs were found.
+func (b *Backend) Usable(name string) string {
+	p, err := findProvider(name)
+	if err != nil {
+		return err.Error()
+	}
+	return p.usable(b)
+}
 
 // Close gives the environment back once its sessions are closed.
 func (b *Backend) Close() { b.env.Close() }

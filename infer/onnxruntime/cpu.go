@@ -1,7 +1,8 @@
 package onnxruntime
 
 import (
-	"github.com/llama-pajamas/llama-pajamas/infer"
+	"fmt"
+
 	"github.com/llama-pajamas/llama-pajamas/ort"
 )
 
@@ -12,13 +13,31 @@ import (
 //   - the arena stays on: without it a prefill's peak is 10 to 15 % higher;
 //   - no memory patterns: a pattern is kept for every length of the mask, that
 //     is, one for every token generated.
+//
+// It runs the graphs of other targets too, slowly: float16 is computed in
+// float32, Q/DQ pairs are fused into its own 8-bit operators.
 var cpu = provider{
 	name: "cpu", ep: "CPUExecutionProvider", chunk: 512, overhead: 96 << 20,
-	configure: func(o *ort.SessionOptions, open infer.OpenOptions) {
-		o.IntraOpThreads = open.Threads
+	free: hostMemory,
+	// float16 weights of plain operators are widened, and the narrow copy
+	// given back.
+	weights: func(g *graph) int64 { return g.bytes.total() + g.bytes.half },
+	configure: func(o *ort.SessionOptions, r *request) error {
+		o.IntraOpThreads = r.open.Threads
 		o.DisableMemPattern = true
 		o.Config["session.prepack.enable_parallel"] = "1"
 		// Weights in memory of their own, not in the arena, which rounds up.
 		o.Config["session.use_device_allocator_for_initializers"] = "1"
+		if r.graph.quantizes {
+			wrong, err := saturates(r.ctx, r.env, nil)
+			if err != nil {
+				return fmt.Errorf("try products of 8-bit integers: %w", err)
+			}
+			if wrong {
+				o.Config[configExactProducts] = "1"
+			}
+		}
+		o.Initializers = r.graph.weights.values
+		return nil
 	},
 }

@@ -29,7 +29,7 @@ func BenchmarkStepOverhead(b *testing.B) {
 				b.Fatal(err)
 			}
 			middle := time.Now()
-			if err := s.call.Run(b.Context(), nil); err != nil { // the same step once more
+			if err := s.decode.call.Run(b.Context(), nil); err != nil { // the same step once more
 				b.Fatal(err)
 			}
 			all = append(all, middle.Sub(start))

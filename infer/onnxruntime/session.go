@@ -6,102 +6,120 @@ import (
 	"fmt"
 
 	"github.com/llama-pajamas/llama-pajamas/infer"
-	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-// session is one sequence on one loaded graph. A run is prepared once as an
-// ort.Call; a decode step changes one id and the length of the mask and runs
-// it again, without garbage.
+// session is one sequence on one model: a graph that decodes, and one for
+// prompts where the folder has it, over one cache.
 type session struct {
-	lib     *ort.Library
-	raw     *ort.Session
-	weights *weights
-	call    *ort.Call
-	sig     *signature
-	cache   kvCache
-	info    infer.Info
-	chunk   int
-	all     bool
-	closed  bool
+	lib       *ort.Library
+	graphs    *graphs
+	decode    *engine
+	prefill   *engine // nil: decode serves both
+	cache     kvCache
+	info      infer.Info
+	fallbacks []Fallback
+	vocab     int
+	chunk     int
+	all       bool
+	closed    bool
 
 	tokens []int32
-
-	ids, mask, position buffer
-	logitsSlot          int
-	row                 *ort.Value // [1, 1, vocab], for runs that give one row
-	bound               *ort.Value // what the call writes logits to; nil: its own memory
-	wide                []float32  // a row widened from float16
-}
-
-// buffer is an int64 input of shape [1, n] over memory of its own.
-type buffer struct {
-	slot  int // in the call; -1 if the graph has no such input
-	data  []int64
-	value *ort.Value
-	n     int
-	shape [2]int64 // for Reshape, which would allocate one
-}
-
-func newSession(b *Backend, raw *ort.Session, folder *modeldir.Folder, g *graph, o infer.OpenOptions) (*session, error) {
-	sig, err := readSignature(folder, raw.Inputs(), raw.Outputs())
-	if err != nil {
-		return nil, err
-	}
-	if o.AllLogits && sig.lastOnly {
-		return nil, &tensor.UnsupportedError{What: "logits at every position: the graph gives those of the last one and has no nodes " + lastPositionPrefix + "… to take out"}
-	}
-	s := &session{
-		lib: b.lib, raw: raw, weights: g.weights, sig: sig, all: o.AllLogits, chunk: o.Chunk,
-		info: infer.Info{
-			Backend: b.Name(), Version: b.lib.Version(), Provider: b.provider.ep, Model: folder.Model,
-			Vocab: sig.vocab, Threads: o.Threads, CacheBytesPerToken: sig.bytesPerToken(),
-		},
-	}
-	if s.chunk <= 0 {
-		s.chunk = b.provider.chunk
-	}
-	if s.all {
-		s.chunk = min(s.chunk, allLogitsChunk)
-	}
-	if err := s.prepare(b.env, g.shared); err != nil {
-		s.release()
-		return nil, err
-	}
-	return s, nil
+	wide   []float32 // a row widened from float16
 }
 
 // allLogitsChunk bounds the logits of one run: 128 rows of 151 936 are 78 MB.
 const allLogitsChunk = 128
 
-// prepare makes the call and its buffers.
-func (s *session) prepare(env *ort.Env, shared bool) error {
-	inputs, outputs := []string{s.sig.ids}, []string{s.sig.logits}
-	s.ids.slot, s.mask.slot, s.position.slot = 0, -1, -1
-	add := func(name string) int {
-		if name == "" {
-			return -1
+// padWorth is the number of tokens from which a padded run of a prefill graph
+// of fixed length beats decoding them one by one: both read all weights once a
+// run.
+const padWorth = 4
+
+func (s *session) engines() []*engine {
+	if s.prefill == nil {
+		return []*engine{s.decode}
+	}
+	return []*engine{s.decode, s.prefill}
+}
+
+// prepare checks that the graphs fit together and makes the cache.
+func (s *session) prepare(b *Backend, p *provider, r *request) error {
+	sig := s.decode.sig
+	unsupported := func(format string, a ...any) error {
+		return &tensor.UnsupportedError{What: fmt.Sprintf("running %s: %s", r.folder.Model, fmt.Sprintf(format, a...))}
+	}
+	kind := sig.contract(r.graphs.decode.inPlace)
+	for _, e := range s.engines() {
+		if s.all && e.sig.lastOnly && e.rows != 1 {
+			return unsupported("logits at every position: the graph gives those of the last one and has no nodes %s… to take out", lastPositionPrefix)
 		}
-		inputs = append(inputs, name)
-		return len(inputs) - 1
+		if e.rows > 1 && kind != hosted && e == s.decode {
+			return unsupported("it takes %d tokens at once and there is no graph for fewer", e.rows)
+		}
+		if len(e.sig.mask.Shape) == 4 && e.mask.fixed == nil {
+			return unsupported("input %q has four dimensions of open sizes", e.sig.mask.Name)
+		}
 	}
-	s.mask.slot, s.position.slot = add(s.sig.mask), add(s.sig.position)
+	if s.prefill != nil {
+		if err := sig.matches(s.prefill.sig); err != nil {
+			return unsupported("its two graphs do not fit together: %s", err)
+		}
+		if s.prefill.sig.contract(r.graphs.prefill.inPlace) != kind {
+			return unsupported("its two graphs keep the cache differently")
+		}
+	}
+	s.vocab, s.chunk = sig.vocab, r.open.Chunk
+	s.info.Vocab, s.info.CacheBytesPerToken = sig.vocab, sig.bytesPerToken()
 	c := &s.cache
-	*c = kvCache{lib: s.lib, env: env, ports: s.sig.cache, shared: shared, values: make([]*ort.Value, len(s.sig.cache))}
-	for _, p := range s.sig.cache {
-		c.inputs = append(c.inputs, add(p.past))
-		outputs = append(outputs, p.present)
-		c.outputs = append(c.outputs, len(outputs)-1)
+	*c = kvCache{
+		kind: kind, ports: sig.cache, engines: s.engines(), limit: s.info.MaxContext,
+		values: make([]*ort.Value, len(sig.cache)), next: make([]*ort.Value, len(sig.cache)),
+		memory: cacheMemory{env: b.env},
 	}
-	var err error
-	if s.call, err = s.raw.NewCall(inputs, outputs); err != nil {
-		return err
+	if n := sig.cache[0].pastLen; n > 0 {
+		c.fixed = int(n)
+		if int(n) < c.limit {
+			return unsupported("its cache holds %d tokens, fewer than the %d asked for", n, c.limit)
+		}
 	}
-	c.call = s.call
-	bits := s.sig.logitsType.Bits()
-	s.row, err = ort.NewTensorBytes(s.lib, s.sig.logitsType, make([]byte, s.sig.vocab*bits/8), 1, 1, int64(s.sig.vocab))
-	return err
+	if place, ok := p.cachePlace(b, r); ok && kind != hosted {
+		c.memory.session, c.memory.place, c.memory.providers = s.decode.raw, place, p.moverProviders(r.options)
+	}
+	if kind != hosted {
+		return nil
+	}
+	for _, e := range s.engines() {
+		if err := e.hostPresent(b.env); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warm evaluates tokens with each graph and forgets them: what a device cannot
+// do shows before an answer is promised.
+func (s *session) warm(ctx context.Context) error {
+	for _, e := range s.engines() {
+		n := min(max(e.rows, 1), s.info.MaxContext)
+		if err := s.step(ctx, e, make([]int32, n)); err != nil {
+			return err
+		}
+		if err := s.Truncate(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fallbacks lists the providers that were passed over for a session of this
+// package, with the reasons.
+func Fallbacks(s infer.Session) []Fallback {
+	if s, ok := s.(*session); ok {
+		return s.fallbacks
+	}
+	return nil
 }
 
 // Info implements infer.Session.
@@ -113,31 +131,47 @@ func (s *session) Tokens() []int32 { return s.tokens }
 // Len implements infer.Session.
 func (s *session) Len() int { return len(s.tokens) }
 
+// next is the graph to use for the first of n tokens, and how many of them it
+// takes.
+func (s *session) next(n int) (e *engine, take int) {
+	if p := s.prefill; p != nil {
+		switch {
+		case p.rows == 0 && n > 1:
+			return p, min(n, s.chunk)
+		case p.rows > 0 && (n >= p.rows || s.cache.kind == hosted && n >= padWorth):
+			return p, min(n, p.rows)
+		}
+	}
+	if s.decode.rows > 0 {
+		return s.decode, min(n, s.decode.rows)
+	}
+	return s.decode, min(n, s.chunk)
+}
+
 // Eval implements infer.Session.
 func (s *session) Eval(ctx context.Context, tokens []int32) ([]float32, error) {
 	if err := s.check(tokens); err != nil {
 		return nil, err
 	}
 	// Room for all chunks at once: the cache is not copied between them.
-	if err := s.cache.reserve(len(s.tokens), len(s.tokens)+len(tokens)); err != nil {
+	if err := s.cache.reserve(ctx, len(s.tokens), len(s.tokens)+len(tokens)); err != nil {
 		return nil, err
 	}
 	if len(tokens) > 1 {
 		// Rows of the embedding table read by a prefill need not stay.
-		defer s.weights.release()
+		defer s.graphs.release()
 	}
-	for len(tokens) > s.chunk {
-		if err := s.step(ctx, tokens[:s.chunk]); err != nil {
+	for {
+		e, n := s.next(len(tokens))
+		if err := s.step(ctx, e, tokens[:n]); err != nil {
 			return nil, err
 		}
-		tokens = tokens[s.chunk:]
+		if tokens = tokens[n:]; len(tokens) > 0 {
+			continue
+		}
+		out := e.call.Output(e.logitsSlot)
+		return s.rowOf(out, int(out.Shape()[1])-1)
 	}
-	if err := s.step(ctx, tokens); err != nil {
-		return nil, err
-	}
-	out := s.call.Output(s.logitsSlot)
-	rows := int(out.Shape()[1])
-	return s.rowOf(out, rows-1)
 }
 
 // EvalAll implements infer.Session.
@@ -148,14 +182,15 @@ func (s *session) EvalAll(ctx context.Context, tokens []int32, each func(pos int
 	if err := s.check(tokens); err != nil {
 		return err
 	}
-	for at := 0; at < len(tokens); at += s.chunk {
-		part := tokens[at:min(at+s.chunk, len(tokens))]
-		if err := s.step(ctx, part); err != nil {
+	for at := 0; at < len(tokens); {
+		e, n := s.next(len(tokens) - at)
+		if err := s.step(ctx, e, tokens[at:at+n]); err != nil {
 			return err
 		}
-		out := s.call.Output(s.logitsSlot)
-		for i := range part {
-			row, err := s.rowOf(out, i)
+		out := e.call.Output(e.logitsSlot)
+		first := int(out.Shape()[1]) - n // padding comes first
+		for i := range n {
+			row, err := s.rowOf(out, first+i)
 			if err != nil {
 				return err
 			}
@@ -163,6 +198,7 @@ func (s *session) EvalAll(ctx context.Context, tokens []int32, each func(pos int
 				return err
 			}
 		}
+		at += n
 	}
 	return nil
 }
@@ -178,8 +214,8 @@ func (s *session) check(tokens []int32) error {
 		return &infer.ContextError{Prompt: len(s.tokens) + len(tokens), Context: s.info.MaxContext}
 	}
 	for _, id := range tokens {
-		if id < 0 || int(id) >= s.sig.vocab {
-			return fmt.Errorf("token id %d is not one of the model's 0 to %d", id, s.sig.vocab-1)
+		if id < 0 || int(id) >= s.vocab {
+			return fmt.Errorf("token id %d is not one of the model's 0 to %d", id, s.vocab-1)
 		}
 	}
 	return nil
@@ -187,99 +223,44 @@ func (s *session) check(tokens []int32) error {
 
 // step runs one chunk and appends it to the sequence. After an error the
 // sequence is as before: rows half written lie beyond its length.
-func (s *session) step(ctx context.Context, chunk []int32) error {
+func (s *session) step(ctx context.Context, e *engine, chunk []int32) error {
 	used, total := len(s.tokens), len(s.tokens)+len(chunk)
-	if err := s.cache.reserve(used, total); err != nil {
+	if err := s.cache.reserve(ctx, used, total); err != nil {
 		return err
 	}
-	if err := s.feed(chunk, used, total); err != nil {
+	most := min(s.chunk, s.info.MaxContext)
+	if err := e.feed(chunk, used, most, s.maskRoom(e, total)); err != nil {
 		return err
 	}
-	var out *ort.Value // nil: the library makes room for the rows of a prefill
-	if len(chunk) == 1 || s.sig.lastOnly {
-		out = s.row
+	if err := e.logitsTo(len(chunk)); err != nil {
+		return err
 	}
-	if out != s.bound || out == nil {
-		if err := s.call.SetOutput(s.logitsSlot, out); err != nil {
-			return err
-		}
-		s.bound = out
+	if err := s.cache.before(e, total); err != nil {
+		return err
 	}
-	if err := s.call.Run(ctx, nil); err != nil {
+	if err := e.call.Run(ctx, nil); err != nil {
 		return err
 	}
 	s.tokens = append(s.tokens, chunk...)
-	return s.cache.advance()
+	return s.cache.after(e, used, len(chunk))
 }
 
-// feed writes a chunk's ids, positions and mask.
-func (s *session) feed(chunk []int32, used, total int) error {
-	if err := s.room(&s.ids, len(chunk), s.chunk, nil); err != nil {
-		return err
+// maskRoom is the cache's capacity, or of a growing one room for the mask of
+// some steps to come.
+func (s *session) maskRoom(e *engine, total int) int {
+	if s.cache.kind != growing {
+		return s.cache.capacity
 	}
-	for i, id := range chunk {
-		s.ids.data[i] = int64(id)
-	}
-	if s.position.slot >= 0 {
-		if err := s.room(&s.position, len(chunk), s.chunk, nil); err != nil {
-			return err
-		}
-		for i := range chunk {
-			s.position.data[i] = int64(used + i)
-		}
-	}
-	if s.mask.slot < 0 {
-		return nil
-	}
-	return s.room(&s.mask, total, max(s.cache.capacity, newCapacity(len(s.mask.data), total, s.info.MaxContext)), ones)
-}
-
-func ones(data []int64) {
-	for i := range data {
-		data[i] = 1
-	}
-}
-
-// room gives a buffer the shape [1, n]; where its memory is too short it gets
-// new memory of the given size, initialized by fill.
-func (s *session) room(b *buffer, n, size int, fill func([]int64)) error {
-	if n == b.n {
-		return nil
-	}
-	if n <= len(b.data) {
-		return b.reshape(n)
-	}
-	data := make([]int64, max(n, size))
-	if fill != nil {
-		fill(data)
-	}
-	value, err := ort.NewTensor(s.lib, data, 1, int64(len(data)))
-	if err != nil {
-		return err
-	}
-	if err := s.call.SetInput(b.slot, value); err != nil {
-		value.Close()
-		return err
-	}
-	if b.value != nil {
-		b.value.Close()
-	}
-	b.data, b.value = data, value
-	return b.reshape(n)
-}
-
-func (b *buffer) reshape(n int) error {
-	b.n, b.shape = n, [2]int64{1, int64(n)}
-	return b.value.Reshape(b.shape[:]...)
+	return newCapacity(e.mask.n, total, s.info.MaxContext)
 }
 
 // rowOf is one row of logits [1, rows, vocab] as float32.
 func (s *session) rowOf(out *ort.Value, row int) ([]float32, error) {
-	if shape := out.Shape(); len(shape) != 3 || int64(row) >= shape[1] || shape[2] != int64(s.sig.vocab) {
-		return nil, fmt.Errorf("the graph gave logits of shape %v, want [1, %d or more, %d]", shape, row+1, s.sig.vocab)
+	if shape := out.Shape(); len(shape) != 3 || row < 0 || int64(row) >= shape[1] || shape[2] != int64(s.vocab) {
+		return nil, fmt.Errorf("the graph gave logits of shape %v, want [1, %d or more, %d]", shape, row+1, s.vocab)
 	}
-	from, to := row*s.sig.vocab, (row+1)*s.sig.vocab
-	if s.sig.logitsType == ort.Float32 {
+	from, to := row*s.vocab, (row+1)*s.vocab
+	if s.decode.sig.logitsType == ort.Float32 {
 		data, err := ort.Data[float32](out)
 		if err != nil {
 			return nil, err
@@ -291,7 +272,7 @@ func (s *session) rowOf(out *ort.Value, row int) ([]float32, error) {
 		return nil, err
 	}
 	if s.wide == nil {
-		s.wide = make([]float32, s.sig.vocab)
+		s.wide = make([]float32, s.vocab)
 	}
 	return s.wide, tensor.Decode(s.wide, data[2*from:2*to], tensor.F16)
 }
@@ -304,7 +285,7 @@ func (s *session) Truncate(n int) error {
 	if n == len(s.tokens) {
 		return nil
 	}
-	if err := s.cache.truncate(n); err != nil {
+	if err := s.cache.truncate(context.Background(), n); err != nil {
 		return err
 	}
 	s.tokens = s.tokens[:n]
@@ -317,21 +298,14 @@ func (s *session) Close() error {
 		return nil
 	}
 	s.release()
-	s.raw.Close()
-	s.weights.close()
+	s.graphs.close()
 	return nil
 }
 
-// release frees all but the graph.
+// release frees all but the mapped weights.
 func (s *session) release() {
 	s.closed = true
-	if s.call != nil {
-		s.call.Close()
-	}
 	s.cache.close()
-	for _, v := range []*ort.Value{s.ids.value, s.mask.value, s.position.value, s.row} {
-		if v != nil {
-			v.Close()
-		}
-	}
+	s.decode.close()
+	s.prefill.close()
 }

@@ -94,8 +94,8 @@ func TestSessionChunks(t *testing.T) {
 			}
 			s := open(t, b, m, infer.OpenOptions{Chunk: 100})
 			near(t, "chunks of 100", eval(t, s, ids), want, tolerance)
-			if s.cache.shared != m.fused || m.fused && s.cache.capacity < 600 {
-				t.Errorf("shared %v, capacity %d", s.cache.shared, s.cache.capacity)
+			if (s.cache.kind == shared) != m.fused || m.fused && s.cache.capacity < 600 {
+				t.Errorf("cache %v, capacity %d", s.cache.kind, s.cache.capacity)
 			}
 			s = open(t, b, m, infer.OpenOptions{})
 			eval(t, s, ids[:5])
@@ -150,7 +150,7 @@ func TestSessionIgnoresUnusedRows(t *testing.T) {
 	ids := sequence(40)
 	want := eval(t, open(t, b, m, infer.OpenOptions{}), ids)
 	s := open(t, b, m, infer.OpenOptions{})
-	if err := s.cache.reserve(0, 40); err != nil {
+	if err := s.cache.reserve(t.Context(), 0, 40); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range s.cache.values {

@@ -12,8 +12,7 @@ import (
 
 // signature is what a graph takes and gives, in this package's words.
 type signature struct {
-	ids, mask, position string // names; mask and position may be ""
-	maskType            ort.ElementType
+	ids, mask, position ort.TensorInfo // mask and position may have no name
 	logits              string
 	logitsType          ort.ElementType // Float32 or Float16Type
 	vocab               int             // width of a row of logits
@@ -22,11 +21,47 @@ type signature struct {
 }
 
 // cachePort is one past input with its present output: shape
-// [1, heads, length, dim].
+// [1, heads, length, dim]. A length is -1 where the graph leaves it open.
 type cachePort struct {
-	past, present string
-	elem          ort.ElementType
-	heads, dim    int64
+	past, present       string
+	elem                ort.ElementType
+	heads, dim          int64
+	pastLen, presentLen int64
+}
+
+// contract is who keeps the cache and how; see the package comment.
+type contract int
+
+const (
+	growing contract = iota // present is past with the new rows behind it
+	shared                  // past and present are one buffer
+	hosted                  // present is the new rows alone
+)
+
+func (c contract) String() string { return [...]string{"growing", "shared", "hosted"}[c] }
+
+// contract tells the cache contract from the shapes; inPlace says that an
+// operator of the graph writes to a buffer longer than its content.
+func (s *signature) contract(inPlace bool) contract {
+	p := s.cache[0]
+	switch {
+	case p.pastLen >= 0 && p.presentLen >= 0 && p.pastLen != p.presentLen:
+		if n := s.rows(); n == 0 || p.presentLen == int64(n) {
+			return hosted
+		}
+		return growing
+	case inPlace, p.pastLen >= 0 && p.pastLen == p.presentLen:
+		return shared
+	}
+	return growing
+}
+
+// rows is the number of tokens a run takes, 0 where it takes any.
+func (s *signature) rows() int {
+	if n := s.ids.Shape[1]; n > 0 {
+		return int(n)
+	}
+	return 0
 }
 
 // bytesPerToken is the cache's size for one token.
@@ -49,13 +84,9 @@ func readSignature(folder *modeldir.Folder, inputs, outputs []ort.TensorInfo) (*
 	}
 	r := &signatureReader{g: g, in: inputs, out: outputs, used: map[string]bool{}}
 	s := &signature{}
-	ids := r.input(inNames.InputIDs, true)
-	if mask := r.input(inNames.AttentionMask, false); mask != nil {
-		s.mask, s.maskType = mask.Name, mask.Type
-	}
-	if pos := r.input(inNames.PositionIDs, false); pos != nil {
-		s.position = pos.Name
-	}
+	s.ids = r.tokens(inNames.InputIDs, true)
+	s.position = r.tokens(inNames.PositionIDs, false)
+	s.mask = r.mask(inNames.AttentionMask)
 	r.logits(s, outNames.Logits)
 	for layer := 0; ; layer++ {
 		key := modeldir.LayerName(inNames.PastKey, layer)
@@ -69,7 +100,6 @@ func readSignature(folder *modeldir.Folder, inputs, outputs []ort.TensorInfo) (*
 	if r.err != nil {
 		return nil, &tensor.UnsupportedError{What: fmt.Sprintf("running %s: %s", folder.Model, r.err)}
 	}
-	s.ids = ids.Name
 	return s, nil
 }
 
@@ -95,19 +125,53 @@ func (r *signatureReader) find(ports []ort.TensorInfo, name string) *ort.TensorI
 	return &ports[i]
 }
 
-// input finds an int64 or int32 input.
-func (r *signatureReader) input(name string, required bool) *ort.TensorInfo {
+// input finds an input; one that is not there has no name.
+func (r *signatureReader) input(name string, required bool) ort.TensorInfo {
 	p := r.find(r.in, name)
 	if p == nil {
 		if required {
 			r.fail("the graph has no input %q; it has %s", name, names(r.in))
-			return &ort.TensorInfo{}
 		}
-		return nil
+		return ort.TensorInfo{}
 	}
 	r.used[name] = true
-	if p.Type != ort.Int64 {
-		r.fail("input %q is of type %v, want int64", name, p.Type)
+	return *p
+}
+
+// tokens finds an input with one number per token.
+func (r *signatureReader) tokens(name string, required bool) ort.TensorInfo {
+	p := r.input(name, required)
+	if p.Name == "" {
+		return p
+	}
+	if p.Type != ort.Int64 && p.Type != ort.Int32 {
+		r.fail("input %q is of type %v, want int64 or int32", name, p.Type)
+	}
+	if len(p.Shape) != 2 {
+		r.fail("input %q has shape %v, want [batch, sequence]", name, p.Shape)
+	}
+	return p
+}
+
+// mask finds the attention mask: [batch, length] of 1 and 0, or additive
+// [batch, 1, sequence, length].
+func (r *signatureReader) mask(name string) ort.TensorInfo {
+	p := r.input(name, false)
+	if p.Name == "" {
+		return p
+	}
+	float := p.Type == ort.Float32 || p.Type == ort.Float16Type
+	switch len(p.Shape) {
+	case 2:
+		if p.Type != ort.Int64 && p.Type != ort.Int32 && !float && p.Type != ort.Bool {
+			r.fail("input %q is of type %v, want int64, int32, float32, float16 or bool", name, p.Type)
+		}
+	case 4:
+		if !float {
+			r.fail("input %q has four dimensions and type %v, want float32 or float16", name, p.Type)
+		}
+	default:
+		r.fail("input %q has shape %v, want [batch, length] or [batch, 1, sequence, length]", name, p.Shape)
 	}
 	return p
 }
@@ -143,11 +207,12 @@ func (r *signatureReader) cache(s *signature, past, present string) {
 	}
 	r.used[past] = true
 	p := cachePort{past: past, present: present, elem: in.Type}
-	if len(in.Shape) != 4 {
-		r.fail("input %q has shape %v, want [batch, kv_heads, length, head_dim]", past, in.Shape)
+	if len(in.Shape) != 4 || len(out.Shape) != 4 {
+		r.fail("input %q and output %q have shapes %v and %v, want [batch, kv_heads, length, head_dim]", past, present, in.Shape, out.Shape)
 		return
 	}
 	p.heads, p.dim = in.Shape[1], in.Shape[3]
+	p.pastLen, p.presentLen = in.Shape[2], out.Shape[2]
 	if r.g != nil && p.heads <= 0 {
 		p.heads = int64(r.g.Model.Decoder.KVHeads)
 	}
@@ -185,4 +250,22 @@ func names(ports []ort.TensorInfo) string {
 		list = append(list[:8], fmt.Sprintf("… (%d in all)", len(ports)))
 	}
 	return strings.Join(list, ", ")
+}
+
+// matches says how another graph of the same model differs in what both share.
+func (s *signature) matches(o *signature) error {
+	if s.vocab != o.vocab || s.logitsType != o.logitsType {
+		return fmt.Errorf("logits of %d %v, and of %d %v", s.vocab, s.logitsType, o.vocab, o.logitsType)
+	}
+	if len(s.cache) != len(o.cache) {
+		return fmt.Errorf("%d and %d cache tensors", len(s.cache), len(o.cache))
+	}
+	for i, p := range s.cache {
+		q := o.cache[i]
+		if p.past != q.past || p.elem != q.elem || p.heads != q.heads || p.dim != q.dim || p.pastLen != q.pastLen {
+			return fmt.Errorf("cache input %s of %v [1, %d, %d, %d], and %s of %v [1, %d, %d, %d]",
+				p.past, p.elem, p.heads, p.pastLen, p.dim, q.past, q.elem, q.heads, q.pastLen, q.dim)
+		}
+	}
+	return nil
 }
