@@ -45,9 +45,8 @@ func DetectProfile(m Machine) (p *Profile, fits bool, err error) {
 	return best, best.Bandwidth > 0, nil
 }
 
-// Weights of what a profile names: a card says more than its maker, that says
-// more than the processor. Longer names win over their beginnings ("M3 Max" over
-// "M3").
+// Weights of what a profile names: a board says more than a card, that more than
+// its maker, that more than the processor's features.
 const (
 	scoreFeature = 1 << 8
 	scoreArch    = 1 << 7
@@ -66,13 +65,15 @@ func (x match) score(m Machine) int {
 		return !asked || ok
 	}
 	has := func(name, part string) bool { return strings.Contains(strings.ToLower(name), strings.ToLower(part)) }
+	// Names must end there: an RTX 4070 Ti and an M1 Pro have other memories.
+	ends := func(name, part string) bool { return strings.HasSuffix(strings.ToLower(name), strings.ToLower(part)) }
 	a := m.Accelerators
 	features := " " + m.CPU.Features.String() + " "
-	ok := holds(x.GPU != "", has(biggest(a.NVIDIA).Name, x.GPU), scoreBoard+len(x.GPU)) &&
+	ok := holds(x.GPU != "", ends(biggest(a.NVIDIA).Name, x.GPU), scoreBoard+len(x.GPU)) &&
 		holds(x.Jetson != "", has(a.Jetson, x.Jetson), 2*scoreBoard+len(x.Jetson)) &&
 		holds(x.Nvidia, len(a.NVIDIA) > 0, scoreKind) &&
 		holds(x.Apple, a.Apple, scoreKind) &&
-		holds(x.CPU != "", has(m.CPU.Name, x.CPU), scoreCPU+len(x.CPU)) &&
+		holds(x.CPU != "", ends(m.CPU.Name, x.CPU), scoreCPU+len(x.CPU)) &&
 		holds(x.Arch != "", m.CPU.Arch == x.Arch, scoreArch)
 	for _, f := range strings.Fields(x.Feature) {
 		ok = ok && holds(true, strings.Contains(features, " "+f+" "), scoreFeature)

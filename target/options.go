@@ -207,9 +207,12 @@ func didYouMean(name string, known []string) string {
 	fold := func(s string) string { return strings.ToLower(strings.NewReplacer("-", "_", " ", "_").Replace(s)) }
 	for _, k := range known {
 		d := distance(fold(name), fold(k))
-		// A name that lacks only the provider's prefix is near too.
+		// A name that lacks only the provider's prefix, or its end, is near too.
 		if _, rest, ok := strings.Cut(k, "_"); ok && fold(name) == fold(rest) {
 			d = 0
+		}
+		if len(name) >= 5 && strings.HasPrefix(fold(k), fold(name)) {
+			d = min(d, 2)
 		}
 		if d < bestDistance {
 			best, bestDistance = k, d

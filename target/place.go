@@ -284,6 +284,9 @@ func (c *call) judge() (remark string, f *failure) {
 	if key := t.ExcludeOption; key != "" && slices.Contains(strings.Split(c.provider[key], ","), c.node.Op) {
 		return "", fail(BadOperator, "%s excludes it", key)
 	}
+	if !t.Takes(c.node.Domain, c.node.Op, c.schema.Since) {
+		return "", c.notListed()
+	}
 	if f := c.shapesAndRanks(); f != nil {
 		return "", f
 	}
@@ -344,44 +347,54 @@ func (c *call) shapesAndRanks() *failure {
 func (c *call) kernels() (remark string, f *failure) {
 	rows := c.t.kernels.matching(c.node.Domain, c.node.Op, c.schema.Since)
 	if len(rows) == 0 {
-		if c.t.kernels.function(c.node.Domain, c.node.Op, c.schema.Since) {
-			return "no kernel of its own: expanded into plain operators at load", nil
-		}
-		return "", fail(BadOperator, "%s has no kernel for %s-%d", c.t.Label(), c.node.Op, c.schema.Since)
+		return "no kernel of its own: expanded into plain operators at load", nil
 	}
-	why := ""
 	for _, k := range rows {
-		text := c.kernelTypes(k.types, false)
-		if text == "" {
+		if c.misfit(k.types, false) == nil {
 			return "", nil
-		}
-		if why == "" {
-			why = text
 		}
 	}
 	if c.t.CastsF16 {
 		for _, k := range rows {
-			if c.kernelTypes(k.types, true) == "" {
+			if c.misfit(k.types, true) == nil {
 				return "", nil // the casts around it are the runtime's business
 			}
 		}
 	}
-	return "", fail(BadType, "%s", why)
+	// Say what stands in the way of the first kernel, and what any takes there.
+	bad := c.misfit(rows[0].types, false)
+	var takes elemSet
+	for _, k := range rows {
+		takes |= k.types[bad.variable]
+	}
+	if takes.has(bad.elem) {
+		return "", fail(BadType, "%s is %v: %s has no kernel for this combination of types", bad.what, bad.elem, c.t.Label())
+	}
+	return "", fail(BadType, "%s is %v, %s takes %v", bad.what, bad.elem, c.t.Label(), takes)
 }
 
-// kernelTypes says why a kernel does not fit the node's types, "" where it does.
-// widen takes float16 for float32, as ONNX Runtime's InsertCastTransformer does
-// for the CPU.
-func (c *call) kernelTypes(types map[string]elemSet, widen bool) string {
-	check := func(formals []onnx.Formal, names []string, what string) string {
+// misfit is an input or output whose element type a kernel does not take.
+type misfit struct {
+	what     string // "input query"
+	variable string // the kernel's name of the type
+	elem     onnx.ElemType
+}
+
+// misfit is the first input or output that a kernel does not fit, nil where it
+// fits all. widen takes float16 for float32, as ONNX Runtime does for the CPU:
+// core/optimizer/insert_cast_transformer.cc.
+func (c *call) misfit(types map[string]elemSet, widen bool) *misfit {
+	check := func(formals []onnx.Formal, names []string, what string) *misfit {
 		for i, name := range names {
 			formal := formalAt(formals, i)
 			if name == "" || formal == nil {
 				continue
 			}
-			set, ok := types[formal.Type]
+			variable := formal.Type
+			set, ok := types[variable]
 			if !ok {
-				if set, ok = types[formal.Name]; !ok {
+				variable = formal.Name
+				if set, ok = types[variable]; !ok {
 					continue
 				}
 			}
@@ -390,13 +403,13 @@ func (c *call) kernelTypes(types map[string]elemSet, widen bool) string {
 				e = onnx.F32
 			}
 			if !set.has(e) {
-				return fmt.Sprintf("%s %s is %v, %s takes %v", what, formal.Name, e, c.t.Label(), set)
+				return &misfit{what + " " + formal.Name, variable, c.values[name].Elem}
 			}
 		}
-		return ""
+		return nil
 	}
-	if why := check(c.schema.Inputs, c.node.Inputs, "input"); why != "" {
-		return why
+	if bad := check(c.schema.Inputs, c.node.Inputs, "input"); bad != nil {
+		return bad
 	}
 	return check(c.schema.Outputs, c.node.Outputs, "output")
 }
@@ -404,9 +417,6 @@ func (c *call) kernelTypes(types map[string]elemSet, widen bool) string {
 // listed looks the node up in the target's own list.
 func (c *call) listed() (remark string, f *failure) {
 	entries := c.t.entries(c.t.Groups, c.node.Domain, c.node.Op, c.schema.Since)
-	if len(entries) == 0 {
-		return "", c.notListed()
-	}
 	var first *failure
 	for _, o := range entries {
 		text, f := c.entry(o)
@@ -420,7 +430,7 @@ func (c *call) listed() (remark string, f *failure) {
 	return "", first
 }
 
-// notListed says whether another release has the operator.
+// notListed says that the operator is missing, and which release has it.
 func (c *call) notListed() *failure {
 	for _, g := range c.t.Groups {
 		for _, o := range g.Operators {
@@ -430,7 +440,7 @@ func (c *call) notListed() *failure {
 			}
 		}
 	}
-	return fail(BadOperator, "%s does not list %s-%d", c.t.Label(), c.node.Op, c.schema.Since)
+	return fail(BadOperator, "%s has no %s-%d", c.t.Label(), c.node.Op, c.schema.Since)
 }
 
 // entry applies the rules of one entry and returns its warning.
@@ -596,7 +606,7 @@ func (c *call) folds() bool {
 		return false
 	}
 	for _, k := range c.cpu.matching(n.Domain, n.Op, c.schema.Since) {
-		if c.kernelTypes(k.types, false) == "" {
+		if c.misfit(k.types, false) == nil {
 			return true
 		}
 	}

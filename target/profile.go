@@ -1,7 +1,6 @@
 package target
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"path"
@@ -43,10 +42,10 @@ type Profile struct {
 
 // match are conditions; an empty one is not looked at. All given ones must hold.
 type match struct {
-	GPU     string `json:"gpu"`     // part of an NVIDIA card's name
+	GPU     string `json:"gpu"`     // end of the name of the NVIDIA card with most memory
 	Jetson  string `json:"jetson"`  // part of a Jetson's model
 	Apple   bool   `json:"apple"`   // Apple silicon
-	CPU     string `json:"cpu"`     // part of the processor's name
+	CPU     string `json:"cpu"`     // end of the processor's name
 	Feature string `json:"feature"` // CPU features, as hardware.Features prints them
 	Nvidia  bool   `json:"nvidia"`  // any NVIDIA card
 	Arch    string `json:"arch"`    // GOARCH
@@ -137,16 +136,3 @@ func (p *Profile) Translate(t *Target) (map[string]string, []OptionNote) {
 // weakTyping are the TensorRT flags that, from 10 on, turn a strongly typed
 // network into a weakly typed one.
 var weakTyping = []string{"trt_fp16_enable", "trt_int8_enable", "trt_bf16_enable"}
-
-// MarshalJSON is the profile as data, without what only detection needs.
-func (p Profile) MarshalJSON() ([]byte, error) {
-	type plain Profile
-	b, err := json.Marshal(struct {
-		plain
-		Match *struct{} `json:"match,omitempty"`
-	}{plain: plain(p)})
-	if err != nil {
-		return nil, fmt.Errorf("encode profile %s: %w", p.Name, err)
-	}
-	return b, nil
-}
