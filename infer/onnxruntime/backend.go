@@ -8,6 +8,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/nativelib"
 	"github.com/llama-pajamas/llama-pajamas/ort"
+	"github.com/llama-pajamas/llama-pajamas/target"
 )
 
 // Options configure a backend. Only Library is required.
@@ -22,9 +23,11 @@ type Options struct {
 	// NoFallback fails in place of trying the next provider.
 	NoFallback bool
 	// ProviderOptions are options of the provider itself, in its own words,
-	// already checked (package target). A provider fallen back to gets only
-	// the number of the device.
+	// checked against package target. A provider fallen back to gets only the
+	// number of the device.
 	ProviderOptions map[string]string
+	// SessionConfig are further session configuration entries.
+	SessionConfig map[string]string
 	// Optimization is the library's graph optimization; [ort.OptimizeNone]
 	// computes Q/DQ graphs as written.
 	Optimization ort.Optimization
@@ -78,6 +81,9 @@ func New(o Options) (*Backend, error) {
 	names, err := Chain(o.Provider)
 	if err != nil {
 		return nil, err
+	}
+	if err := target.CheckOptions(o.Provider, o.ProviderOptions); err != nil {
+		return nil, fmt.Errorf("open the %s backend: %w", o.Provider, err)
 	}
 	b := &Backend{o: o, log: o.Logger}
 	if b.log == nil {

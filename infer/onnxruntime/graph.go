@@ -114,29 +114,33 @@ func (g *graph) openInputs() []string {
 func (g *graph) fixedContext() int { return int(g.cacheRows) }
 
 // readGraphs reads the folder's graphs and maps their weights.
-func readGraphs(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (gs *graphs, err error) {
-	gs = &graphs{}
-	defer func() {
-		if err != nil {
-			gs.close()
-		}
-	}()
-	if gs.onDisk, err = folder.WeightBytes(); err != nil {
+func readGraphs(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (*graphs, error) {
+	gs := &graphs{}
+	err := gs.read(lib, folder, allLogits)
+	if err != nil {
+		gs.close()
 		return nil, err
 	}
-	if gs.decode, err = readGraph(lib, folder, folder.Model, allLogits); err != nil {
-		return nil, err
+	return gs, nil
+}
+
+func (g *graphs) read(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (err error) {
+	if g.onDisk, err = folder.WeightBytes(); err != nil {
+		return err
+	}
+	if g.decode, err = readGraph(lib, folder, folder.Model, allLogits); err != nil {
+		return err
 	}
 	m := folder.Metadata
 	if m == nil || m.Target.Prefill == "" {
-		return gs, nil
+		return nil
 	}
 	name := m.Target.Prefill
 	if name != filepath.Base(name) || name == ".." || strings.ContainsAny(name, `/\:`) {
-		return nil, &tensor.FormatError{Offset: -1, Field: "target_specs.prefill_model", Err: fmt.Errorf("%q must be a plain file name", name)}
+		return &tensor.FormatError{Offset: -1, Field: "target_specs.prefill_model", Err: fmt.Errorf("%q must be a plain file name", name)}
 	}
-	gs.prefill, err = readGraph(lib, folder, filepath.Join(folder.Dir, name), allLogits)
-	return gs, err
+	g.prefill, err = readGraph(lib, folder, filepath.Join(folder.Dir, name), allLogits)
+	return err
 }
 
 // readGraph maps the weights, sums them up, and gives the graph logits at every

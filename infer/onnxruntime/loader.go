@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -155,6 +156,7 @@ func (b *Backend) load(p *provider, r *request, g *graph) (*engine, error) {
 	if err := p.configure(&opts, &own); err != nil {
 		return nil, err
 	}
+	maps.Copy(opts.Config, b.o.SessionConfig)
 	e := &engine{lib: b.lib}
 	err := g.weights.duringLoad(func() (err error) {
 		if g.edited == nil {

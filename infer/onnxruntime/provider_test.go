@@ -403,3 +403,70 @@ func TestChain(t *testing.T) {
 		}
 	}
 }
+
+func TestProviderOptions(t *testing.T) {
+	for _, c := range []struct {
+		provider, key, value, want string
+	}{
+		{"tensorrt", "trt_max_workspace_sise", "1", `did you mean "trt_max_workspace_size"`},
+		{"tensorrt", "trt_fp16_enable", "maybe", "maybe"},
+		{"cuda", "trt_fp16_enable", "1", "TensorRT"},
+		{"cpu", "device_id", "0", "device_id"},
+	} {
+		_, err := New(Options{Library: "none", Provider: c.provider, ProviderOptions: map[string]string{c.key: c.value}})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s=%s: %v, want %q", c.provider, c.key, c.value, err, c.want)
+		}
+	}
+}
+
+// TestGPUBuildFallback does the same with the pinned GPU build, where setup
+// has fetched it: without the TensorRT provider's library, and without CUDA's
+// libraries, the CPU answers.
+func TestGPUBuildFallback(t *testing.T) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := nativelib.Find(nativelib.ONNXRuntime, nativelib.FindOptions{Backend: "cuda", CacheDir: filepath.Join(cache, "llama-pajamas")})
+	if err != nil || !strings.Contains(found.Path, "gpu") {
+		t.Skip("the GPU build is not installed (llama-pajamas-run-onnx setup --backend cuda)")
+	}
+	from := filepath.Dir(found.Path)
+	dir := t.TempDir()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), "tensorrt") || !strings.Contains(e.Name(), ".so") {
+			continue
+		}
+		// Links to files elsewhere: the library finds its parts beside its name.
+		if err := os.Link(filepath.Join(from, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+			t.Skip(err)
+		}
+	}
+	log, text := warnings(t)
+	b, err := New(Options{Library: filepath.Join(dir, filepath.Base(found.Path)), Provider: "tensorrt", Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	m := testModel{fused: true, last: true, context: 1024}
+	ids := sequence(20)
+	s := open(t, b, m, infer.OpenOptions{})
+	got := eval(t, s, ids)
+	near(t, "the answer", got, eval(t, open(t, newBackend(t), m, infer.OpenOptions{}), ids), 2e-4)
+	passed := Fallbacks(s)
+	if len(passed) == 0 || passed[0].From != "tensorrt" || passed[0].Why != "libonnxruntime_providers_tensorrt.so is missing in "+dir {
+		t.Fatalf("fallbacks %+v", passed)
+	}
+	if s.Info().Provider == "CPUExecutionProvider" && (len(passed) != 2 || !strings.Contains(passed[1].Why, "libonnxruntime_providers_cuda.so needs ")) {
+		t.Errorf("fallbacks %+v", passed)
+	}
+	if n := strings.Count(text.String(), "level=WARN"); n != len(passed) {
+		t.Errorf("%d warnings: %s", n, text)
+	}
+	t.Log(text)
+}
