@@ -42,6 +42,23 @@ func (p *progress) set(done, _ int64) {
 	}
 }
 
+// grow moves a bar whose total becomes known on the way; it was begun with
+// total 0 and ends with finish.
+func (p *progress) grow(done, total int64) {
+	if p.bar != nil {
+		p.bar.SetTotal(total, false)
+		p.bar.SetCurrent(done)
+	}
+}
+
+// finish ends a bar that grew.
+func (p *progress) finish(complete bool) {
+	if p.bar != nil && complete {
+		p.bar.SetTotal(-1, true)
+	}
+	p.stop()
+}
+
 // stop takes the bar off the screen where the work did not finish, and leaves
 // it full where it did.
 func (p *progress) stop() {

@@ -23,8 +23,19 @@ import (
 func inspectCommand(c *common) *cobra.Command {
 	return command("inspect PATH", "Show what is in a model file or folder",
 		`Shows header, keys, tensors and sizes of a safetensors file, a GGUF file, a
-Hugging Face folder, or an ONNX model or its folder.`,
-		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error { return runInspect(cmd.Context(), c.Out, args[0]) })
+Hugging Face folder, or an ONNX model or its folder. A hub id
+(owner/name[@revision][:gguf-file]) is downloaded first.`,
+		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+			log, err := c.logger(cmd)
+			if err != nil {
+				return err
+			}
+			path, err := c.source(cmd.Context(), log, args[0])
+			if err != nil {
+				return err
+			}
+			return runInspect(cmd.Context(), c.Out, path)
+		})
 }
 
 func runInspect(ctx context.Context, w io.Writer, path string) error {
