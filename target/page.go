@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
@@ -65,7 +66,7 @@ func WritePage(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", p.Name, p.Title, orDash(gibibytes(p)), number(p.Bandwidth), orDash(p.Compute), t.Label(), p.Recipe)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", p.Name, p.Title, orDash(gibibytes(p)), bandwidth(p), orDash(p.Compute), t.Label(), p.Recipe)
 	}
 	pageCeilings(&b, profiles)
 	for i := range profiles {
@@ -88,8 +89,8 @@ const pageHead = `# Hardware profiles
 
 A profile names a machine: what it has, what decoding can reach on it at best,
 and the settings used on it. ` + "`--profile NAME`" + ` chooses one; without it the
-machine is looked at (` + "`llama-pajamas-run-onnx doctor`" + ` says which one it
-takes). A profile is a file of target/data/profiles; to add a machine, add a file.
+nearest one is guessed from what the machine says of itself. A profile is a file
+of target/data/profiles; to add a machine, add a file.
 
 Nothing on this page was measured: memory and bandwidth are the makers' figures,
 ceilings are arithmetic. No Jetson, GeForce card or Mac was at hand.
@@ -102,7 +103,8 @@ func pageCeilings(b *strings.Builder, profiles []Profile) {
 Decoding one token at batch 1 reads every weight once, so tokens/s cannot exceed
 bandwidth / bytes, whatever the code. The table counts weights alone: int8 at
 8 bits, int4 at 4.25 bits (blocks of 64, float16 scales), CoreML at 16 bits
-whatever the file. The cache comes on top. Good code reaches 70 to 90 % of it.
+whatever the file; the cache comes on top. "Does not fit" counts all weights and
+2 GB for the system (1 GB on a card), again without cache.
 
 | profile |`)
 	for _, r := range references {
@@ -121,7 +123,8 @@ whatever the file. The cache comes on top. Good code reaches 70 to 90 % of it.
 			for _, precision := range []string{"int8", "int4"} {
 				bytes := int64(float64(WeightsPerToken(&r.spec)) * bitsInMemory(p.EP, precision) / 8)
 				note := ""
-				if p.Memory > 0 && bytes > p.Memory-reserve(p) {
+				held := int64(float64(r.spec.Parameters()) * bitsInMemory(p.EP, precision) / 8)
+				if p.Memory > 0 && held > p.Memory-reserve(p) {
 					note = " (does not fit)"
 				}
 				fmt.Fprintf(b, " %s%s |", number(p.Ceiling(bytes)), note)
@@ -244,6 +247,13 @@ func gibibytes(p *Profile) string {
 		s += " shared"
 	}
 	return s
+}
+
+func bandwidth(p *Profile) string {
+	if p.Bandwidth == 0 {
+		return "–"
+	}
+	return strconv.FormatFloat(p.Bandwidth, 'g', -1, 64)
 }
 
 // number prints three digits, "–" for nothing known.

@@ -345,9 +345,14 @@ func (c *call) shapesAndRanks() *failure {
 
 // kernels looks the node up in the kernel registry.
 func (c *call) kernels() (remark string, f *failure) {
+	const expanded = "no kernel of its own: expanded into plain operators at load"
 	rows := c.t.kernels.matching(c.node.Domain, c.node.Op, c.schema.Since)
-	if len(rows) == 0 {
-		return "no kernel of its own: expanded into plain operators at load", nil
+	function := c.t.kernels.function(c.node.Domain, c.node.Op, c.schema.Since)
+	if len(rows) == 0 { // a function, else Takes would have said no
+		if e := c.values[c.node.Input(0)].Elem; c.t.CastsF16 && e == onnx.BF16 {
+			return "", fail(BadType, "expanded into plain operators, which %s does not take in %v", c.t.Label(), e)
+		}
+		return expanded, nil
 	}
 	for _, k := range rows {
 		if c.misfit(k.types, false) == nil {
@@ -356,9 +361,13 @@ func (c *call) kernels() (remark string, f *failure) {
 	}
 	if c.t.CastsF16 {
 		for _, k := range rows {
-			if c.misfit(k.types, true) == nil {
-				return "", nil // the casts around it are the runtime's business
+			if c.misfit(k.types, true) != nil {
+				continue
 			}
+			if function {
+				return expanded, nil // that comes before casts are inserted
+			}
+			return "", nil // the casts around it are the runtime's business
 		}
 	}
 	// Say what stands in the way of the first kernel, and what any takes there.
