@@ -1,7 +1,5 @@
 package ggml
 
-import "sort"
-
 // nonlinear are the values of IQ4_NL's codes (ggml-common.h kvalues_iq4nl).
 var nonlinear = [16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 
@@ -21,6 +19,20 @@ func dequantizeIQ4_NL(dst []float32, src []byte) {
 		dst, src = dst[32:], src[18:]
 	}
 }
+
+// nonlinearOffset is half the length of nearestNonlinear.
+const nonlinearOffset = 300
+
+// nearestNonlinear gives the code for the whole part of twice a number, rounded
+// down, at [that + nonlinearOffset]: halves between values are multiples of 0.5.
+var nearestNonlinear = func() (t [2 * nonlinearOffset]byte) {
+	for i := range t {
+		for t[i] < 15 && i-nonlinearOffset >= int(nonlinear[t[i]])+int(nonlinear[t[i]+1]) {
+			t[i]++
+		}
+	}
+	return t
+}()
 
 // quantizeIQ4_NL makes blocks: as the symmetric search of Q4_0, over values that
 // are not evenly spaced, with weights x², or qw sqrt(2 mean x² of the 32 + x²).
@@ -82,16 +94,14 @@ func scaleIQ4_NL(x, w *[32]float32) float32 {
 
 // nonlinearCode is the code of the value nearest to x, the larger one of two.
 func nonlinearCode(x float32) byte {
-	switch {
-	case x <= float32(nonlinear[0]):
+	// Float64 holds the sum exactly but for numbers near 0, where no border
+	// between codes lies.
+	i := int64(float64(x)*2 + nonlinearOffset)
+	if uint64(i) < uint64(len(nearestNonlinear)) {
+		return nearestNonlinear[i]
+	}
+	if x <= 0 {
 		return 0
-	case x >= float32(nonlinear[15]):
-		return 15
 	}
-	// The first value above x; 15 for NaN, as ggml's search finds.
-	i := byte(sort.Search(15, func(i int) bool { return x < float32(nonlinear[i]) }))
-	if x-float32(nonlinear[i-1]) < float32(nonlinear[i])-x {
-		return i - 1
-	}
-	return i
+	return 15 // NaN too, as ggml's search finds
 }

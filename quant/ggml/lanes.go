@@ -61,6 +61,9 @@ type kernels struct {
 	name string
 	// finite reports whether no element is infinite or NaN.
 	finite func(x []float32) bool
+	// blocks makes the first blocks of t, one of 32 elements and without
+	// importance, and returns how many; the next is left to plain code.
+	blocks func(t Type, dst []byte, x []float32) int
 	// spread lays the groups of x, n elements each, side by side.
 	spread func(dst *[maxGroup][width]float32, x []float32, n int)
 	// weigh fills w from x, and from w itself where it holds the importance.

@@ -4,7 +4,9 @@ import "math"
 
 func genericKernels() *kernels {
 	return &kernels{
-		name: "go", finite: finiteGo, spread: spreadGo, weigh: weighGo,
+		name: "go", finite: finiteGo,
+		blocks: func(Type, []byte, []float32) int { return 0 },
+		spread: spreadGo, weigh: weighGo,
 		affine: affineGo, symmetric: symmetricGo, refine: refineGo,
 		divide: divideGo, multiply: multiplyGo,
 	}

@@ -1,3 +1,5 @@
+//go:build noasm || !amd64
+
 package ggml
 
 // fastKernels gives the best kernels this processor runs.

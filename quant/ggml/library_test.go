@@ -4,11 +4,13 @@ package ggml
 
 import (
 	"bytes"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -38,84 +40,6 @@ func (f library) quantize(typ Type, x []float32, cols int, importance []float32)
 	dst := make([]byte, typ.RowBytes(int64(len(x))))
 	f(typ, &x[0], &dst[0], 0, int64(len(x)/cols), int64(cols), unsafe.SliceData(importance))
 	return dst
-}
-
-var blockTypes = []Type{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K}
-
-// sample is a matrix with a name.
-type sample struct {
-	name string
-	cols int
-	x    []float32
-}
-
-// samples are rows of many kinds; cols is a multiple of 256.
-func samples(cols int) []sample {
-	const rows = 4
-	r := rand.New(rand.NewPCG(uint64(cols), 5))
-	var out []sample
-	add := func(name string, value func(row, col int) float64) {
-		x := make([]float32, rows*cols)
-		for i := range x {
-			x[i] = float32(value(i/cols, i%cols))
-		}
-		out = append(out, sample{name, cols, x})
-	}
-	add("normal", func(int, int) float64 { return r.NormFloat64() * 0.02 })
-	add("heavy tails", func(int, int) float64 { v := r.NormFloat64(); return v * v * v * math.Exp(r.NormFloat64()) * 0.01 })
-	add("outliers", func(int, int) float64 {
-		v := r.NormFloat64()
-		if r.IntN(100) == 0 {
-			v *= 500
-		}
-		return v
-	})
-	add("zeros", func(int, int) float64 { return 0 })
-	add("zeros of both signs", func(int, int) float64 { return math.Copysign(0, r.Float64()-0.5) })
-	add("constants", func(row, col int) float64 { return float64(row-5) / 3 })
-	add("constant groups", func(row, col int) float64 { return float64((row*7+col/16*5)%11-5) / 7 })
-	add("positive", func(int, int) float64 { return 3 + r.Float64() })
-	add("negative", func(int, int) float64 { return -3 - r.Float64() })
-	add("mostly zeros", func(int, int) float64 { return r.NormFloat64() * float64(r.IntN(12)/11) })
-	add("one value a group", func(row, col int) float64 {
-		if col%32 == row {
-			return r.NormFloat64()
-		}
-		return 0
-	})
-	add("halves", func(int, int) float64 { return float64(r.IntN(61)-30) / 2 })
-	add("few values", func(int, int) float64 { return float64(r.IntN(3)-1) * 0.1 })
-	add("two magnitudes", func(int, int) float64 { return math.Copysign(0.25, r.Float64()-0.5) })
-	add("near a constant", func(int, int) float64 { return -1 + r.Float64()*0x1p-22 })
-	for _, e := range []int{-160, -140, -126, -70, -50, -30, -24, -17, 8, 15, 16, 30, 60, 63, 64, 90, 126} {
-		add(fmt.Sprintf("2^%d", e), func(int, int) float64 { return max(-2, min(1.9, r.NormFloat64())) * math.Exp2(float64(e)) })
-	}
-	add("scales by group", func(row, col int) float64 { return r.NormFloat64() * math.Exp2(float64((col/16*7+row)%40-28)) })
-	add("scales by block", func(row, col int) float64 { return r.NormFloat64() * math.Exp2(float64((col/256*7+row*5)%60-40)) })
-	add("ramp", func(row, col int) float64 { return float64(col%256-row*20) / 64 })
-	add("laplace", func(int, int) float64 { return r.ExpFloat64() * float64(1-2*r.IntN(2)) })
-	return out
-}
-
-// importances are nil and weights of many kinds for cols columns.
-func importances(cols int) map[string][]float32 {
-	r := rand.New(rand.NewPCG(uint64(cols), 6))
-	out := map[string][]float32{"none": nil}
-	add := func(name string, value func(col int) float64) {
-		w := make([]float32, cols)
-		for i := range w {
-			w[i] = float32(value(i))
-		}
-		out[name] = w
-	}
-	add("ones", func(int) float64 { return 1 })
-	add("log-normal", func(int) float64 { return math.Exp(2 * r.NormFloat64()) })
-	add("some zeros", func(int) float64 { return r.Float64() * float64(r.IntN(2)) })
-	add("zero blocks", func(col int) float64 { return r.Float64() * float64(col/64%2) })
-	add("zeros", func(int) float64 { return 0 })
-	add("tiny", func(int) float64 { return r.Float64() * 1e-30 })
-	add("huge", func(int) float64 { return r.Float64() * 1e30 })
-	return out
 }
 
 // realRows are the weights of a trained model, row by row; tensors too narrow
@@ -193,4 +117,56 @@ func compare(t *testing.T, lib library, typ Type, s sample, name string, importa
 		}
 	}
 	return len(want) / typ.Bytes(), 0
+}
+
+// BenchmarkBesideLibrary times this package and llama.cpp's quantizer in turns,
+// on one thread and the same data, and reports the medians of both speeds and
+// of the rounds' ratio: above 1 this package is the faster one.
+func BenchmarkBesideLibrary(b *testing.B) {
+	lib := openLibrary(b)
+	const rows, cols = 16, 2048
+	r := rand.New(rand.NewPCG(1, 2))
+	x, importance := make([]float32, rows*cols), make([]float32, cols)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * 0.02)
+	}
+	for i := range importance {
+		importance[i] = float32(math.Exp(r.NormFloat64()))
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, typ := range blockTypes {
+		for _, imp := range [][]float32{nil, importance} {
+			if imp != nil && !typ.UsesImportance() {
+				continue
+			}
+			name := typ.String()
+			if imp != nil {
+				name += "-importance"
+			}
+			b.Run(name, func(b *testing.B) {
+				dst := make([]byte, typ.RowBytes(rows*cols))
+				var ours, theirs, ratio []float64
+				for b.Loop() {
+					start := time.Now()
+					if err := Encode(dst, x, typ, cols, imp); err != nil {
+						b.Fatal(err)
+					}
+					middle := time.Now()
+					lib(typ, &x[0], &dst[0], 0, rows, cols, unsafe.SliceData(imp))
+					end := time.Now()
+					o, t := middle.Sub(start).Seconds(), end.Sub(middle).Seconds()
+					ours, theirs, ratio = append(ours, o), append(theirs, t), append(ratio, t/o)
+				}
+				b.ReportMetric(rows*cols/1e6/median(ours), "M/s")
+				b.ReportMetric(rows*cols/1e6/median(theirs), "llama.cpp-M/s")
+				b.ReportMetric(median(ratio), "ratio")
+			})
+		}
+	}
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }

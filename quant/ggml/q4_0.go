@@ -26,7 +26,11 @@ func quantizeQ4_0(e *workspace, dst []byte, src, qw []float32) {
 		weightedQ4_0(e, dst, src, qw)
 		return
 	}
-	for len(src) >= 32 {
+	for {
+		n := e.blocks(Q4_0, dst, src)
+		if src, dst = src[32*n:], dst[18*n:]; len(src) == 0 {
+			return
+		}
 		x, b := (*[32]float32)(src), (*[18]byte)(dst)
 		d := largest(x) / -8
 		putF16(b[:], d)

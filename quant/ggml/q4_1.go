@@ -25,7 +25,11 @@ func quantizeQ4_1(e *workspace, dst []byte, src, qw []float32) {
 		weightedQ4_1(e, dst, src, qw)
 		return
 	}
-	for len(src) >= 32 {
+	for {
+		n := e.blocks(Q4_1, dst, src)
+		if src, dst = src[32*n:], dst[20*n:]; len(src) == 0 {
+			return
+		}
 		x, b := (*[32]float32)(src), (*[20]byte)(dst)
 		lo, hi := bounds(x)
 		d := (hi - lo) / 15

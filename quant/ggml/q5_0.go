@@ -33,7 +33,11 @@ func quantizeQ5_0(e *workspace, dst []byte, src, qw []float32) {
 		weightedQ5_0(e, dst, src, qw)
 		return
 	}
-	for len(src) >= 32 {
+	for {
+		n := e.blocks(Q5_0, dst, src)
+		if src, dst = src[32*n:], dst[22*n:]; len(src) == 0 {
+			return
+		}
 		x, b := (*[32]float32)(src), (*[22]byte)(dst)
 		d := largest(x) / -16
 		putF16(b[:], d)

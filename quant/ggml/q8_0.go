@@ -18,8 +18,12 @@ func dequantizeQ8_0(dst []float32, src []byte) {
 // quantizeQ8_0 makes blocks: d = max|x|/127, q = round(x/d), half away from
 // zero, with d before its f16 rounding. Source: ggml-quants.c
 // quantize_row_q8_0_ref.
-func quantizeQ8_0(_ *workspace, dst []byte, src, _ []float32) {
-	for len(src) >= 32 {
+func quantizeQ8_0(e *workspace, dst []byte, src, _ []float32) {
+	for {
+		n := e.blocks(Q8_0, dst, src)
+		if src, dst = src[32*n:], dst[34*n:]; len(src) == 0 {
+			return
+		}
 		x, b := (*[32]float32)(src), (*[34]byte)(dst)
 		var amax float32
 		for _, v := range x {
