@@ -235,7 +235,7 @@ func verifyReference(t *testing.T, src, onnx string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f := got[0].Fidelity; f.KLMean > 1e-9 || f.MaxAbsDelta > 1e-3 {
+			if f := got[0].Fidelity; f.KLMean > 1e-8 || f.MaxAbsDelta > 1e-3 {
 				t.Errorf("float32 against its own reference: KL %g, largest difference %g", f.KLMean, f.MaxAbsDelta)
 			}
 			if f := got[1].Fidelity; f.KLMean > 1e-3 || f.KLMean == 0 || len(f.Ranges) == 0 {

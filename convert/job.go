@@ -130,12 +130,9 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	if err != nil {
 		return err
 	}
-	if err := onnx.Check(art.Model, onnx.CheckOptions{Complete: true}); err != nil {
-		return fmt.Errorf("check the planned graph of %s: %w", w.dir, err)
-	}
-	graph, err := art.Model.Encode()
+	graph, err := checked(art.Model)
 	if err != nil {
-		return fmt.Errorf("encode the graph of %s: %w", w.dir, err)
+		return fmt.Errorf("plan the graph of %s: %w", w.dir, err)
 	}
 	index := len(j.Plan.Artifacts)
 	for _, p := range art.Pieces {
@@ -156,6 +153,13 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	}
 	a := &Artifact{Dir: w.dir, Recipe: w.Recipe, Reference: w.reference}
 	pa := &plan.Artifact{Dir: w.dir, Data: art.Data, Files: []plan.File{{Name: modeldir.ModelFile, Data: graph}}}
+	if art.Prefill != nil {
+		b, err := checked(art.Prefill)
+		if err != nil {
+			return fmt.Errorf("plan the prefill graph of %s: %w", w.dir, err)
+		}
+		pa.Files = append(pa.Files, plan.File{Name: modeldir.PrefillFile, Data: b})
+	}
 	support, err := j.supportFiles(art.Model)
 	if err != nil {
 		return err
@@ -165,6 +169,14 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	j.Plan.Artifacts = append(j.Plan.Artifacts, pa)
 	j.Artifacts = append(j.Artifacts, a)
 	return nil
+}
+
+// checked encodes a graph that has been checked.
+func checked(m *onnx.Model) ([]byte, error) {
+	if err := onnx.Check(m, onnx.CheckOptions{Complete: true}); err != nil {
+		return nil, err
+	}
+	return m.Encode()
 }
 
 // storedType lets the reference keep the checkpoint's own 16-bit floats, which
@@ -237,7 +249,8 @@ func (j *Job) Discard() error {
 func (j *Job) Workers() int { return j.opts.Workers }
 
 // PeakMemory is an estimate of the memory a conversion needs: the buffers of
-// the workers, the small files of the plan, and 24 MiB for the program.
+// the workers, the matrices that are turned, the small files of the plan, and
+// 24 MiB for the program.
 func (j *Job) PeakMemory() int64 {
 	n := int64(24<<20) + int64(j.opts.Workers)*j.BytesPerWorker()
 	for _, a := range j.Plan.Artifacts {
@@ -246,5 +259,5 @@ func (j *Job) PeakMemory() int64 {
 			n += int64(len(c.Data))
 		}
 	}
-	return n
+	return n + columnMemory(j.Plan)
 }

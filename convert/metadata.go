@@ -21,19 +21,36 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 )
 
+// providers are ONNX Runtime's names of the execution providers.
+var providers = map[string]string{
+	"base": "any", "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider",
+	"tensorrt": "TensorrtExecutionProvider", "coreml": "CoreMLExecutionProvider",
+}
+
+// bodyForm is how a recipe stores the first layer's query projection, which
+// speaks for most of the matrices.
+func (j *Job) bodyForm(r *recipe.Recipe) plan.Form {
+	for _, w := range j.Spec.Weights() {
+		if w.Role == arch.AttnQ {
+			return toonnx.Form(j.Spec, r, w)
+		}
+	}
+	return plan.Form{}
+}
+
 // metadata states what is known when the plan is made; hashes and fidelity
 // come later.
 func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldir.Metadata {
 	s, r := j.Spec, a.Recipe
-	body := r.Form(arch.AttnQ, 0, s.Layers)
-	provider := map[string]string{"base": "any", "cpu": "CPUExecutionProvider"}[r.Target]
+	body := j.bodyForm(r)
+	provider := providers[r.Target]
 	m := modeldir.Metadata{
 		SchemaVersion: modeldir.MetadataVersion,
 		Tool:          modeldir.Tool{Name: ToolName, Version: Version},
 		Target: modeldir.TargetSpecs{
 			Format: "onnx", ExecutionProvider: provider, Target: r.Target,
 			Precision: r.Precision, Recipe: r.Name,
-			Opset: toonnx.Opset, MinORTVersion: toonnx.MinORTVersion,
+			Opset: int(toonnx.OpsetOf(r)), MinORTVersion: toonnx.MinORTVersion,
 			ActivationType: r.Activations, Dialect: r.Dialect, RanOnDevice: "not run on the device",
 		},
 		Source: modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
@@ -56,6 +73,11 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 	}
 	if !body.IsFloat() {
 		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
+	}
+	for _, f := range pa.Files {
+		if f.Name == modeldir.PrefillFile {
+			m.Target.Prefill = f.Name
+		}
 	}
 	return m
 }
@@ -123,7 +145,7 @@ func floor(s *arch.Spec, r *recipe.Recipe) float64 {
 		e, _ := w.Shape.Elements()
 		per := 32.0
 		if w.Role.IsMatrix() {
-			per = toonnx.Form(s, r, w).FloorBits()
+			per = toonnx.Form(s, r, w).FloorBits(w.Shape[1])
 		}
 		bits += per * float64(e)
 		n += float64(e)

@@ -58,7 +58,7 @@ type Options struct {
 }
 
 // KnownTargets lists the execution providers this release writes for.
-var knownTargets = []string{"cpu"}
+var knownTargets = []string{"cpu", "cuda", "tensorrt", "coreml"}
 
 // ParseTarget finds a target by name, ignoring case and an
 // "ExecutionProvider" suffix.
@@ -74,7 +74,7 @@ func (o *Options) fill() error {
 	if o.Output == "" {
 		return fmt.Errorf("no output folder given")
 	}
-	if o.NoBase && len(o.Targets) == 0 {
+	if o.NoBase && len(o.Targets) == 0 && !o.Reference {
 		return fmt.Errorf("nothing to write: no targets, and base is left out")
 	}
 	if o.Workers <= 0 {

@@ -15,19 +15,24 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
+	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // chunkElements bounds one unit of work: 1 MiB of float32.
 const chunkElements = 256 << 10
 
+// chunkRows is the number of rows in a unit of work; even, as 4-bit elements
+// that are stored by columns go in pairs.
+func chunkRows(cols int) int { return max(2, chunkElements/cols&^1) }
+
 // BytesPerWorker is the buffer memory of one worker in the worst case: a chunk
-// as float32, folded, and in its largest stored forms, for one row when rows are longer
-// than a chunk.
+// as float32, folded, and in its largest stored forms, for two rows when rows are longer
+// than half a chunk.
 func (j *Job) BytesPerWorker() int64 {
 	elements := int64(chunkElements)
 	for _, r := range j.Plan.Reads {
-		elements = max(elements, int64(r.Cols))
+		elements = max(elements, int64(min(2, r.Rows))*int64(r.Cols))
 	}
 	return elements * (4 + 4 + 4 + 2)
 }
@@ -105,6 +110,7 @@ func (j *Job) refuseExisting() error {
 type writer struct {
 	job   *Job
 	files []*os.File // data files, parallel to the artifacts
+	cols  columnStore
 	total int64
 	done  int64
 	mu    sync.Mutex // serializes progress
@@ -185,7 +191,7 @@ func (w *writer) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer close(chunks)
 		for _, r := range w.job.Plan.Reads {
-			step := max(1, chunkElements/r.Cols)
+			step := chunkRows(r.Cols)
 			for row := 0; row < r.Rows; row += step {
 				select {
 				case chunks <- chunk{r, row, min(step, r.Rows-row)}:
@@ -246,15 +252,16 @@ func (e *encoder) chunk(c chunk) error {
 		return err
 	}
 	used := 0
-	for _, o := range c.read.Outputs {
+	for i := range c.read.Outputs {
+		o := &c.read.Outputs[i]
 		enc := (*encoded)(nil)
 		var fold *calibrate.Fold
 		if o.Tuned {
 			fold = e.w.job.folds[o.Artifact]
 		}
-		for i := range e.forms[:used] {
-			if e.forms[i].form == o.Form && e.forms[i].fold == fold {
-				enc = &e.forms[i]
+		for k := range e.forms[:used] {
+			if e.forms[k].form == encodedForm(o.Form) && e.forms[k].fold == fold {
+				enc = &e.forms[k]
 			}
 		}
 		if enc == nil {
@@ -268,7 +275,7 @@ func (e *encoder) chunk(c chunk) error {
 				values, importance = e.fold(c, fold)
 			}
 			enc.fold = fold
-			if err := enc.encode(o.Form, values, importance, c); err != nil {
+			if err := enc.encode(encodedForm(o.Form), values, importance, c); err != nil {
 				return fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, err)
 			}
 		}
@@ -291,6 +298,12 @@ func (e *encoder) fold(c chunk, f *calibrate.Fold) (values, importance []float32
 	return e.folded, importance
 }
 
+// encodedForm is a form without what does not change its encoding.
+func encodedForm(f plan.Form) plan.Form {
+	f.Columns, f.Int8Input = false, false
+	return f
+}
+
 // encode fills the buffers with the chunk's values in a form.
 func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) error {
 	data, scales, zeros := f.RowBytes(c.read.Cols)
@@ -308,6 +321,11 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 		e.counts = roundings{int64(over), int64(flushed)}
 		return nil
 	}
+	if f.Linear {
+		o := f.LinearOptions()
+		o.Importance = importance
+		return qdq.QuantizeRows(qdq.Rows{Data: e.data, Scales: e.scales}, values, c.rows, c.read.Cols, o)
+	}
 	o := f.Options()
 	o.Importance = importance
 	_, err := matmulnbits.QuantizeRows(matmulnbits.Rows{Data: e.data, Scales: e.scales, Zeros: e.zeros},
@@ -316,11 +334,17 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 }
 
 // store writes an encoded chunk to the places of one output.
-func (w *writer) store(c chunk, o plan.Output, e *encoded) error {
+func (w *writer) store(c chunk, o *plan.Output, e *encoded) error {
 	counts := &w.job.Artifacts[o.Artifact].counts
 	atomic.AddInt64(&counts.overflow, e.counts.overflow)
 	atomic.AddInt64(&counts.flushed, e.counts.flushed)
 	f := w.files[o.Artifact]
+	if o.Form.Columns {
+		if err := w.cols.store(f, c, o, e); err != nil {
+			return fmt.Errorf("write tensor %q: %w", c.read.Tensor.Name, err)
+		}
+		return nil
+	}
 	for _, part := range []struct {
 		region plan.Region
 		data   []byte

@@ -4,35 +4,72 @@ import (
 	"fmt"
 
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
+	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // Form is how the elements of a matrix are stored in an artifact. Forms are
 // comparable with ==: matrices of equal form can be packed into one.
 type Form struct {
-	// Float is F32 or F16 for plain elements; Invalid for quantized ones.
+	// Float is F32, F16 or BF16 for plain elements; Invalid for quantized ones.
 	Float tensor.DType
-	// The rest describes MatMulNBits blocks.
-	Bits      int
+	// Linear is what DequantizeLinear reads, signed and symmetric; else the
+	// elements are the blocks of MatMulNBits.
+	Linear bool
+	Bits   int
+	// Block is the number of elements along K that share a scale. 0 is a whole
+	// row and AutoBlock a length the planner chooses, both for Linear alone.
 	Block     int
 	Symmetric bool
-	Scale     tensor.DType
-	Method    matmulnbits.Method
+	// Positive keeps the scales above zero (Linear).
+	Positive bool
+	Scale    tensor.DType
+	Method   matmulnbits.Method
+	// Columns stores the matrix [N, K] as [K, N], and the scales of blocks as
+	// [blocks, N], as MatMul takes them (floats and Linear).
+	Columns bool
+	// Int8Input is set where the matrix multiplies activations quantized to
+	// int8 with one step (Linear).
+	Int8Input bool
 }
+
+// AutoBlock as a block length leaves the choice to the planner, who knows the
+// matrix and the model.
+const AutoBlock = -1
 
 // IsFloat reports whether the elements are stored one by one.
 func (f Form) IsFloat() bool { return f.Float != tensor.Invalid }
 
-// Options are the quantizer's options for this form.
+// Options are the quantizer's options for a form of MatMulNBits.
 func (f Form) Options() matmulnbits.Options {
 	return matmulnbits.Options{Bits: f.Bits, Block: f.Block, Symmetric: f.Symmetric, ScaleType: f.Scale, Method: f.Method}
 }
 
-// RowBytes is the stored size of a row of k elements: data, scales, zero
+// LinearOptions are the quantizer's options for a Linear form.
+func (f Form) LinearOptions() qdq.Options {
+	return qdq.Options{Bits: f.Bits, Block: f.Block, ScaleType: f.Scale, Positive: f.Positive, Method: f.Method}
+}
+
+// Blocks is the number of scales of a row of k elements.
+func (f Form) Blocks(k int) int {
+	switch {
+	case f.IsFloat():
+		return 0
+	case f.Linear:
+		return f.LinearOptions().Blocks(k)
+	}
+	return f.Options().Scheme().Blocks(k)
+}
+
+// RowBytes is the encoded size of a row of k elements: data, scales, zero
 // points. Floats have data alone.
 func (f Form) RowBytes(k int) (data, scales, zeros int) {
-	if f.IsFloat() {
+	switch {
+	case f.IsFloat():
 		return k * f.Float.Size(), 0, 0
+	case f.Linear:
+		data, scales = f.LinearOptions().Sizes(1, k)
+		return data, scales, 0
 	}
 	return matmulnbits.Sizes(1, k, f.Options())
 }
@@ -45,19 +82,27 @@ func (f Form) ElementBits() int {
 	return f.Bits
 }
 
-// FloorBits is what one element costs at least: its bits and its share of
-// scale and zero point where blocks are full.
-func (f Form) FloorBits() float64 {
-	if f.IsFloat() {
+// FloorBits is what one element of a row of k costs at least: its bits and its
+// share of scale and zero point where blocks are full.
+func (f Form) FloorBits(k int) float64 {
+	switch {
+	case f.IsFloat():
 		return float64(f.ElementBits())
+	case f.Linear:
+		return f.LinearOptions().BitsPerWeight(k)
 	}
 	return f.Options().Scheme().BitsPerWeight(8 * f.Block)
 }
 
 // String names the form, such as "F16" or "4-bit asymmetric, block 32, F16 scales".
 func (f Form) String() string {
-	if f.IsFloat() {
+	switch {
+	case f.IsFloat():
 		return f.Float.String()
+	case f.Linear && f.Int8Input:
+		return fmt.Sprintf("%v, %v, int8 input", f.LinearOptions(), f.Method)
+	case f.Linear:
+		return fmt.Sprintf("%v, %v", f.LinearOptions(), f.Method)
 	}
 	return fmt.Sprintf("%v, %v", f.Options().Scheme(), f.Method)
 }

@@ -76,7 +76,9 @@ type Read struct {
 }
 
 // Output is one stored form of a read, in one artifact. Row r of the read goes
-// to Offset + r·RowBytes of each region.
+// to Offset + r·RowBytes of each region. Where the form stores columns, column k
+// of the read goes to Offset + k·RowBytes of Data, and the scales of its k-th
+// blocks likewise; one scale a row lies as with rows.
 type Output struct {
 	Artifact int // index into Plan.Artifacts
 	Form     Form
@@ -87,6 +89,23 @@ type Output struct {
 	Scales Region
 	Zeros  Region
 }
+
+// Runs says in how many pieces, of how many bytes each, data and scales of a
+// read are stored, a RowBytes of the region apart.
+func (o Output) Runs(r *Read) (data, scales Runs) {
+	d, s, _ := o.Form.RowBytes(r.Cols)
+	data, scales = Runs{r.Rows, d}, Runs{r.Rows, s}
+	if o.Form.Columns {
+		data = Runs{r.Cols, r.Rows * o.Form.ElementBits() / 8}
+		if n := o.Form.Blocks(r.Cols); o.Form.Block != 0 && n > 0 {
+			scales = Runs{n, r.Rows * o.Form.Scale.Size()}
+		}
+	}
+	return data, scales
+}
+
+// Runs is N pieces of Bytes bytes.
+type Runs struct{ N, Bytes int }
 
 // Region is where the rows of a tensor lie in the data file.
 type Region struct {
@@ -142,8 +161,15 @@ func (p *Plan) Check() error {
 	for _, r := range p.Reads {
 		for _, o := range r.Outputs {
 			size := p.Artifacts[o.Artifact].Data.Size
-			for _, g := range []Region{o.Data, o.Scales, o.Zeros} {
-				if g.Offset < 0 || g.Offset+int64(r.Rows)*int64(g.RowBytes) > size {
+			data, scales := o.Runs(r)
+			for _, g := range []struct {
+				Region
+				n, bytes int
+			}{{o.Data, data.N, data.Bytes}, {o.Scales, scales.N, scales.Bytes}, {o.Zeros, r.Rows, o.Zeros.RowBytes}} {
+				if g.n == 0 || g.bytes == 0 {
+					continue
+				}
+				if g.Offset < 0 || g.Offset+int64(g.n-1)*int64(g.RowBytes)+int64(g.bytes) > size {
 					return fmt.Errorf("plan: tensor %q ends beyond the %d bytes of %s", r.Tensor.Name, size, p.Artifacts[o.Artifact].Data.Name)
 				}
 			}

@@ -31,8 +31,21 @@ type Recipe struct {
 	Target string `json:"target"`
 	// Precision is the headline of metadata: "int4", "int8", "fp16", "fp32".
 	Precision string `json:"precision"`
-	// Dialect is "fused" (com.microsoft operators) or "standard" (ai.onnx).
+	// Dialect is the kind of graph: "fused" (com.microsoft operators);
+	// "standard" (ai.onnx alone, floats); "qdq" (the same with weights behind
+	// DequantizeLinear); "static" (qdq with every shape fixed and the cache
+	// kept by the host: a decode and a prefill graph).
 	Dialect string `json:"dialect"`
+	// Opset is the ai.onnx version; default 21.
+	Opset int `json:"opset,omitempty"`
+	// Operators lists newer ai.onnx operators to use instead of their parts
+	// (qdq dialect): "Attention", "RMSNormalization", "RotaryEmbedding"; they
+	// need opset 23.
+	Operators []string `json:"operators,omitempty"`
+	// Context caps the positions of a static graph's cache; default 2048.
+	Context int `json:"context,omitempty"`
+	// Prefill is the number of tokens a static prefill graph takes; default 64.
+	Prefill int `json:"prefill,omitempty"`
 	// Activations is the element type between nodes: "float32" or "float16".
 	Activations string `json:"activations"`
 	// AccuracyLevel is MatMulNBits' attribute: 4 computes in int8, 0 in fp32.
@@ -70,7 +83,11 @@ type Rule struct {
 	Layers string `json:"layers,omitempty"`
 	// Bits: 32 and 16 are floats; 8 and 4 are blocks.
 	Bits int `json:"bits"`
-	// Block is the number of weights that share a scale; default 32.
+	// Block is the number of weights that share a scale; default 32. In the
+	// qdq and static dialects the default is a whole row for 8 bits, and for 4
+	// bits 128, or 64 in models under a billion parameters and where 128 does
+	// not divide the row. -1 in the fused dialect is 32, or 64 from a billion
+	// parameters on.
 	Block int `json:"block,omitempty"`
 	// Symmetric blocks have no zero point.
 	Symmetric bool `json:"symmetric,omitempty"`
@@ -78,6 +95,9 @@ type Rule struct {
 	Method string `json:"method,omitempty"`
 	// Scales is "f16" (default) or "f32".
 	Scales string `json:"scales,omitempty"`
+	// Input "int8" quantizes what the matrix multiplies as well, with one step
+	// for the whole activation (qdq dialect, 8 bits, calibration "text").
+	Input string `json:"input,omitempty"`
 }
 
 // Builtin lists the names of the built-in recipes of a target, sorted.
@@ -133,9 +153,9 @@ func (r *Recipe) check() error {
 		field, value string
 		known        []string
 	}{
-		{"target", r.Target, []string{"base", "cpu"}},
+		{"target", r.Target, []string{"base", "cpu", "cuda", "tensorrt", "coreml"}},
 		{"precision", r.Precision, []string{"fp32", "fp16", "int8", "int4"}},
-		{"dialect", r.Dialect, []string{"fused", "standard"}},
+		{"dialect", r.Dialect, []string{"fused", "standard", "qdq", "static"}},
 		{"activations", r.Activations, []string{"float32", "float16"}},
 		{"calibration", r.Calibration, []string{"", "probe", "text"}},
 		{"kv_cache", r.KVCache, []string{"", "int8"}},
@@ -146,6 +166,22 @@ func (r *Recipe) check() error {
 	}
 	if r.AccuracyLevel < 0 || r.AccuracyLevel > 4 {
 		return bad("accuracy_level", "%d: want 0 to 4", r.AccuracyLevel)
+	}
+	if r.Opset != 0 && (r.Opset < 21 || r.Opset > 24) {
+		return bad("opset", "%d: want 21 to 24", r.Opset)
+	}
+	for _, op := range r.Operators {
+		switch {
+		case !slices.Contains(newer, op):
+			return bad("operators", "%q: choose %s", op, strings.Join(newer, ", "))
+		case r.Dialect != "qdq":
+			return bad("operators", "%q is for the qdq dialect", op)
+		case r.Opset < 23:
+			return bad("operators", "%q needs opset 23", op)
+		}
+	}
+	if r.Context < 0 || r.Prefill < 0 || (r.Context != 0 || r.Prefill != 0) && r.Dialect != "static" {
+		return bad("context", "context %d and prefill %d: positive numbers, for the static dialect alone", r.Context, r.Prefill)
 	}
 	if r.KVCache != "" && r.Dialect != "fused" {
 		return bad("kv_cache", "%q wants the fused dialect", r.KVCache)
@@ -176,7 +212,7 @@ func (r *Recipe) check() error {
 		if _, err := parseLayers(rule.Layers, 1); err != nil {
 			return bad(field, "%w", err)
 		}
-		if _, err := rule.form(); err != nil {
+		if _, err := rule.form(r); err != nil {
 			return bad(field, "%w", err)
 		}
 	}
@@ -185,6 +221,15 @@ func (r *Recipe) check() error {
 	}
 	return nil
 }
+
+// newer are the operators that [Recipe.Operators] may name.
+var newer = []string{"Attention", "RMSNormalization", "RotaryEmbedding"}
+
+// Uses reports whether the recipe asks for a newer operator.
+func (r *Recipe) Uses(operator string) bool { return slices.Contains(r.Operators, operator) }
+
+// linear reports whether matrices are stored for DequantizeLinear.
+func (r *Recipe) linear() bool { return r.Dialect == "qdq" || r.Dialect == "static" }
 
 var foldMethods = map[string]calibrate.Method{
 	"none": calibrate.NoFold, "awq": calibrate.AWQ, "smoothquant": calibrate.SmoothQuant,
@@ -214,16 +259,36 @@ func (r *Recipe) FoldText() string {
 	return strings.Join(parts, "; ")
 }
 
-// form maps a rule to a stored form.
-func (r Rule) form() (plan.Form, error) {
+// form maps a rule of a recipe to a stored form.
+func (r Rule) form(rec *Recipe) (plan.Form, error) {
+	if r.Input != "" {
+		switch {
+		case r.Input != "int8":
+			return plan.Form{}, fmt.Errorf("input %q: choose int8", r.Input)
+		case rec.Dialect != "qdq" || r.Bits != 8 || r.Block != 0:
+			return plan.Form{}, fmt.Errorf("input %q is for weights of 8 bits with one scale a row in the qdq dialect", r.Input)
+		case rec.Calibration != "text":
+			return plan.Form{}, fmt.Errorf("input %q needs the ranges that calibration text gives", r.Input)
+		}
+	}
 	switch r.Bits {
 	case 32:
 		return plan.Form{Float: tensor.F32}, nil
 	case 16:
 		return plan.Form{Float: tensor.F16}, nil
 	}
-	f := plan.Form{Bits: r.Bits, Block: r.Block, Symmetric: r.Symmetric, Scale: tensor.F16}
-	if f.Block == 0 {
+	f := plan.Form{Bits: r.Bits, Block: r.Block, Symmetric: r.Symmetric, Scale: tensor.F16, Int8Input: r.Input == "int8"}
+	switch {
+	case rec.linear():
+		// TensorRT refuses scales that are not above zero.
+		f.Linear, f.Symmetric, f.Positive = true, true, rec.Target == "tensorrt"
+		if f.Block == plan.AutoBlock && f.Bits == 8 {
+			return f, fmt.Errorf("block %d: choose a length for 8 bits", f.Block)
+		}
+		if f.Block == 0 && f.Bits == 4 {
+			f.Block = plan.AutoBlock
+		}
+	case f.Block == 0:
 		f.Block = 32
 	}
 	switch r.Method {
@@ -241,10 +306,21 @@ func (r Rule) form() (plan.Form, error) {
 	default:
 		return f, fmt.Errorf("scales %q: choose f16 or f32", r.Scales)
 	}
-	if r.Bits != 4 && r.Bits != 8 && r.Bits != 2 {
-		return f, fmt.Errorf("bits %d: choose 2, 4, 8, 16 or 32", r.Bits)
+	if r.Bits != 4 && r.Bits != 8 && (r.Bits != 2 || f.Linear) {
+		return f, fmt.Errorf("bits %d: choose 2 (fused dialect), 4, 8, 16 or 32", r.Bits)
 	}
-	return f, f.Options().Scheme().Check()
+	if f.Linear {
+		o := f.LinearOptions()
+		if f.Block == plan.AutoBlock {
+			o.Block = 64
+		}
+		return f, o.Check(256)
+	}
+	o := f.Options()
+	if f.Block == plan.AutoBlock {
+		o.Block = 32
+	}
+	return f, o.Scheme().Check()
 }
 
 // Form says how a weight of a model with so many layers is stored. A tied
@@ -259,7 +335,7 @@ func (r *Recipe) Form(role arch.Role, layer, layers int) plan.Form {
 		if err != nil || (layer >= 0 && !in(layer)) {
 			continue
 		}
-		if f, err := rule.form(); err == nil { // checked by Parse
+		if f, err := rule.form(r); err == nil { // checked by Parse
 			form = f
 		}
 	}

@@ -1,7 +1,9 @@
 package toonnx
 
 import (
+	"cmp"
 	"fmt"
+	"reflect"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
@@ -15,6 +17,9 @@ import (
 // since 21, and ONNX Runtime has kernels for all of it since 1.20.
 const Opset = 21
 
+// OpsetOf is the ai.onnx version of a recipe's graphs.
+func OpsetOf(rec *recipe.Recipe) int64 { return int64(cmp.Or(rec.Opset, Opset)) }
+
 // MinORTVersion is the oldest ONNX Runtime with every operator and type used:
 // 8-bit GatherBlockQuantized.
 const MinORTVersion = "1.23.0"
@@ -25,9 +30,15 @@ const MinORTVersion = "1.23.0"
 // sequence, hidden].
 const LayerOutputKey = "layer_output"
 
-var layerOutput = map[string]string{
-	"fused":    "/model/layers.%d/mlp/down_proj/MatMul/output_0,/model/layers.%d/post_attention_layernorm/SkipLayerNorm/output_3",
-	"standard": "/model/layers.%d/mlp/residual/Add/output_0",
+// layerOutput is the value of [LayerOutputKey].
+func (b *builder) layerOutput() string {
+	switch {
+	case b.rec.Dialect != "fused":
+		return "/model/layers.%d/mlp/residual/Add/output_0"
+	case b.act == onnx.F16:
+		return "/model/layers.%d/mlp/down_proj/scale/Mul/output_0,/model/layers.%d/post_attention_layernorm/SkipLayerNorm/output_3"
+	}
+	return "/model/layers.%d/mlp/down_proj/MatMul/output_0,/model/layers.%d/post_attention_layernorm/SkipLayerNorm/output_3"
 }
 
 // Options shape the graph beyond spec and recipe.
@@ -48,9 +59,12 @@ type Options struct {
 // Artifact is one planned ONNX model: its graph, and the matrices and vectors
 // that fill its data file.
 type Artifact struct {
-	Model  *onnx.Model
-	Data   plan.DataFile
-	Pieces []Piece
+	Model *onnx.Model
+	// Prefill is a second graph over the same data that evaluates many tokens
+	// at once, where Model takes one; nil where Model serves both.
+	Prefill *onnx.Model
+	Data    plan.DataFile
+	Pieces  []Piece
 }
 
 // Piece says where one checkpoint weight goes.
@@ -61,6 +75,29 @@ type Piece struct {
 
 // Build plans one artifact.
 func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
+	if o.MaxContext <= 0 || o.MaxContext > spec.MaxContext {
+		o.MaxContext = spec.MaxContext
+	}
+	if rec.Dialect != "static" {
+		return build(spec, rec, o, 0)
+	}
+	art, err := build(spec, rec, o, 1)
+	if err != nil {
+		return nil, err
+	}
+	prefill, err := build(spec, rec, o, cmp.Or(rec.Prefill, staticPrefill))
+	if err != nil {
+		return nil, err
+	}
+	if prefill.Data.Size != art.Data.Size || !reflect.DeepEqual(prefill.Pieces, art.Pieces) {
+		return nil, fmt.Errorf("plan %s/%s: the two graphs lay their data out differently", rec.Target, rec.Name)
+	}
+	art.Prefill = prefill.Model
+	return art, nil
+}
+
+// build plans one graph; tokens is the fixed number of a static one.
+func build(spec *arch.Spec, rec *recipe.Recipe, o Options, tokens int) (*Artifact, error) {
 	b := &builder{
 		spec: spec, rec: rec, opts: o,
 		g:      onnx.NewGraph("decoder"),
@@ -78,31 +115,30 @@ func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
 	if rec.KVCache == "int8" {
 		b.cache = onnx.I8
 	}
-	if o.MaxContext <= 0 || o.MaxContext > spec.MaxContext {
-		b.opts.MaxContext = spec.MaxContext
-	}
 	switch rec.Dialect {
 	case "fused":
 		b.fused()
-	case "standard":
+	case "standard", "qdq":
 		b.standard()
+	case "static":
+		b.static(tokens)
 	default:
 		return nil, fmt.Errorf("recipe %s: unknown dialect %q", rec.Name, rec.Dialect)
 	}
 	if b.err != nil {
 		return nil, fmt.Errorf("plan %s/%s: %w", rec.Target, rec.Name, b.err)
 	}
-	m := onnx.NewModel(b.g, onnx.Opset{Domain: onnx.DomainONNX, Version: Opset})
+	m := onnx.NewModel(b.g, onnx.Opset{Domain: onnx.DomainONNX, Version: OpsetOf(rec)})
 	if rec.Dialect == "fused" {
 		m.Opsets = append(m.Opsets, onnx.Opset{Domain: onnx.DomainMicrosoft, Version: 1})
 	}
 	m.Producer, m.ProducerVersion = o.Producer, o.ProducerVersion
 	m.SetMeta("architecture", spec.Architecture)
 	m.SetMeta("recipe", rec.Name)
-	m.SetMeta(LayerOutputKey, layerOutput[rec.Dialect])
+	m.SetMeta(LayerOutputKey, b.layerOutput())
 	return &Artifact{
 		Model:  m,
-		Data:   plan.DataFile{Name: modeldir.DataFile, Size: b.layout.Size(), Consts: b.consts, CacheScales: b.steps},
+		Data:   plan.DataFile{Name: modeldir.DataFile, Size: b.layout.Size(), Consts: b.consts, CacheScales: b.steps, ActScales: b.actSteps},
 		Pieces: b.pieces,
 	}, nil
 }
@@ -125,7 +161,14 @@ type builder struct {
 	steps  []plan.CacheScale
 	act    onnx.ElemType // of activations
 	cache  onnx.ElemType // of keys and values
-	err    error
+	// What graphs with int8 activations share: quantized inputs by name, their
+	// steps, the zero point.
+	quantized map[string]string
+	actSteps  []plan.ActScale
+	zeroPoint string
+	// smaller and larger are the constants of [builder.down].
+	smaller, larger string
+	err             error
 }
 
 // weight finds the weight of a role, which the spec says is there.
@@ -186,19 +229,24 @@ func (b *builder) vector(role arch.Role, layer int, cast bool) string {
 	return b.external(w.Name, elem, e, int64(n))
 }
 
-// packedVector declares several vectors one behind the other.
+// packedVector declares several vectors, one behind the other, in the
+// activation type.
 func (b *builder) packedVector(name string, ws []arch.Weight) string {
 	total := 0
 	for _, w := range ws {
 		total += w.Shape[0]
 	}
-	form := plan.Form{Float: tensor.F32}
-	e := b.place(name, int64(total)*4)
+	form, elem := plan.Form{Float: tensor.F32}, onnx.F32
+	if b.act == onnx.F16 {
+		form, elem = plan.Form{Float: tensor.F16}, onnx.F16
+	}
+	size := form.Float.Size()
+	e := b.place(name, int64(total*size))
 	at := e.Offset
 	for _, w := range ws {
-		rowBytes := w.Shape[0] * 4
+		rowBytes := w.Shape[0] * size
 		b.pieces = append(b.pieces, Piece{w, plan.Output{Form: form, Data: plan.Region{Offset: at, RowBytes: rowBytes}}})
 		at += int64(rowBytes)
 	}
-	return b.external(name, onnx.F32, e, int64(total))
+	return b.external(name, elem, e, int64(total))
 }

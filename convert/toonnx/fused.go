@@ -20,7 +20,8 @@ const LastPosition = "/model/last_position"
 //	             └──────────────── residual ─────────────────┴──────────────────────────────────┘
 //
 // Attention, rotary embedding and the cache update are one node a layer, the
-// residual sum and the norm behind it another.
+// residual sum and the norm behind it another. With float16 activations the
+// residual sums and the norms are float32 all the same, see [builder.standard].
 func (b *builder) fused() {
 	s := b.spec
 	ids := b.g.Input("input_ids", onnx.I64, onnx.Named("batch_size"), onnx.Named("sequence_length"))
@@ -34,7 +35,7 @@ func (b *builder) fused() {
 	f.lengths(mask)
 
 	embed := b.matrix("model.embed_tokens.weight", b.weight(arch.TokenEmbd, -1))
-	hidden := b.gather("/model/embed_tokens/Gather", ids, embed)
+	hidden := b.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed))
 	var residual string
 	for l := range s.Layers {
 		hidden, residual = f.layer(l, hidden, residual)
@@ -126,7 +127,7 @@ func (f *fusedDecoder) layer(l int, hidden, residual string) (string, string) {
 	if f.spec.OBias {
 		bias = f.vector(arch.AttnOBias, l, true)
 	}
-	hidden = f.linear(at+"/attn/o_proj/MatMul", attn, o, bias)
+	hidden = f.widen(at+"/attn/o_proj", f.linear(at+"/attn/o_proj/MatMul", attn, o, bias))
 	normed, residual = f.skipNorm(at+"/post_attention_layernorm", hidden, residual, arch.FFNNorm, l, true)
 	return f.mlp(l, at+"/mlp", normed), residual
 }
@@ -141,14 +142,15 @@ func (f *fusedDecoder) lastPosition(name, x string) string {
 	return f.node("Gather", LastPosition+"/"+name+"/Gather", []string{x, f.lastIndex}, onnx.Int("axis", 1))
 }
 
-// skipNorm appends RMSNorm(hidden + residual) and returns it with the sum.
+// skipNorm appends RMSNorm(hidden + residual) of float32 and returns it in the
+// activation type, with the sum.
 func (f *fusedDecoder) skipNorm(at, hidden, residual string, role arch.Role, l int, wantSum bool) (normed, sum string) {
-	gamma := f.vector(role, l, true)
+	gamma := f.vector(role, l, false)
 	eps := onnx.Float("epsilon", f.spec.NormEps)
 	if residual == "" {
 		out := f.node("SimplifiedLayerNormalization", at+"/LayerNorm", []string{hidden, gamma},
 			onnx.Int("axis", -1), eps, onnx.Int("stash_type", 1))
-		return out, hidden
+		return f.narrow(at, out), hidden
 	}
 	name := at + "/SkipLayerNorm"
 	outs := []string{name + "/output_0"}
@@ -157,7 +159,7 @@ func (f *fusedDecoder) skipNorm(at, hidden, residual string, role arch.Role, l i
 		sum = outs[3]
 	}
 	f.g.Node(onnx.DomainMicrosoft, "SkipSimplifiedLayerNormalization", name, []string{hidden, residual, gamma}, outs, eps)
-	return outs[0], sum
+	return f.narrow(at, outs[0]), sum
 }
 
 // attention appends the projections and GroupQueryAttention. Projections of
@@ -224,46 +226,6 @@ func (f *fusedDecoder) quantizeCache(n *onnx.Node, l int) {
 	n.Attrs = append(n.Attrs, onnx.String("k_quant_type", "PER_TENSOR"), onnx.String("v_quant_type", "PER_TENSOR"), onnx.Int("kv_cache_bit_width", 8))
 }
 
-// projection multiplies x with the stacked matrices of a group.
-func (f *fusedDecoder) projection(l int, at, x string, g []arch.Weight) string {
-	name := ""
-	for _, w := range g {
-		name += w.Role.String()
-	}
-	m := f.matrix(fmt.Sprintf("model.layers.%d.self_attn.%s_proj.weight", l, name), g...)
-	bias := ""
-	if f.spec.QKVBias {
-		var bs []arch.Weight
-		for _, w := range g {
-			bs = append(bs, f.weight(biasOf[w.Role], l))
-		}
-		bias = f.packedVector(fmt.Sprintf("model.layers.%d.self_attn.%s_proj.bias", l, name), bs)
-	}
-	return f.linear(at+"/"+name+"_proj/MatMul", x, m, bias)
-}
-
-var biasOf = map[arch.Role]arch.Role{arch.AttnQ: arch.AttnQBias, arch.AttnK: arch.AttnKBias, arch.AttnV: arch.AttnVBias}
-
-// apart returns q, k and v as three tensors, splitting groups of more than one.
-func (f *fusedDecoder) apart(at string, groups [][]arch.Weight, parts []string) (q, k, v string) {
-	var out []string
-	for i, g := range groups {
-		if len(g) == 1 {
-			out = append(out, parts[i])
-			continue
-		}
-		widths := make([]int64, len(g))
-		name := at + "/"
-		for j, w := range g {
-			widths[j] = int64(w.Shape[0])
-			name += w.Role.String()
-		}
-		sizes := onnx.Const(f.g, name+"/widths", nil, widths...)
-		out = append(out, f.nodeN(onnx.DomainONNX, "Split", name+"/Split", []string{parts[i], sizes}, len(g), onnx.Int("axis", -1))...)
-	}
-	return out[0], out[1], out[2]
-}
-
 // headNorm appends RMSNorm over each head of x [batch, sequence, heads·head_dim].
 func (f *fusedDecoder) headNorm(at, x string, heads int, role arch.Role, l int) string {
 	d := int64(f.spec.HeadDim)
@@ -282,22 +244,13 @@ func (f *fusedDecoder) rotate(at, x string, heads int) string {
 		onnx.Int("interleaved", 0), onnx.Int("num_heads", int64(heads)), onnx.Int("rotary_embedding_dim", int64(f.spec.HeadDim)))
 }
 
-// mlp appends down(SiLU(gate(x))·up(x)). QuickGelu with alpha 1 is SiLU in one
-// node.
+// mlp appends down(SiLU(gate(x))·up(x)) and returns it in float32. QuickGelu
+// with alpha 1 is SiLU in one node.
 func (f *fusedDecoder) mlp(l int, at, x string) string {
-	gw, uw := f.weight(arch.FFNGate, l), f.weight(arch.FFNUp, l)
-	var gate, up string
-	if f.form(gw) == f.form(uw) {
-		m := f.matrix(fmt.Sprintf("model.layers.%d.mlp.gate_up_proj.weight", l), gw, uw)
-		both := f.linear(at+"/gate_up_proj/MatMul", x, m, "")
-		halves := f.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{both}, 2, onnx.Int("axis", -1), onnx.Int("num_outputs", 2))
-		gate, up = halves[0], halves[1]
-	} else {
-		gate = f.linear(at+"/gate_proj/MatMul", x, f.matrix(gw.Name, gw), "")
-		up = f.linear(at+"/up_proj/MatMul", x, f.matrix(uw.Name, uw), "")
-	}
+	gate, up := f.gateUp(l, at, x)
 	silu := f.contrib("QuickGelu", at+"/act/QuickGelu", []string{gate}, onnx.Float("alpha", 1))
-	prod := f.node("Mul", at+"/Mul", []string{silu, up})
 	dw := f.weight(arch.FFNDown, l)
-	return f.linear(at+"/down_proj/MatMul", prod, f.matrix(dw.Name, dw), "")
+	return f.down(at, silu, up, func(x string) string {
+		return f.linear(at+"/down_proj/MatMul", x, f.matrix(dw.Name, dw), "")
+	})
 }

@@ -20,22 +20,47 @@ type matrix struct {
 	// scales and zeros name the initializers of a quantized matrix; zeros is ""
 	// for symmetric ones. float names a float matrix once it is declared.
 	scales, zeros, float string
+	scaleAt              onnx.External // where the scales lie
+	first                arch.Weight   // of those it is made of
 }
 
 // Form is how a recipe stores a weight of a model. It is the recipe's choice,
-// but that a quantized embedding is looked up in whole blocks: its block length
-// is halved until it divides the width, and where even 16 does not, the
-// embedding takes 16-bit floats and a tied head is stored on its own.
+// with what only the model decides filled in: see [linearForm] and [blockForm].
 func Form(spec *arch.Spec, rec *recipe.Recipe, w arch.Weight) plan.Form {
-	if w.Role != arch.TokenEmbd && !(w.Role == arch.LMHead && spec.Tied) {
-		return rec.Form(w.Role, w.Layer, spec.Layers)
+	embed := w.Role == arch.TokenEmbd || w.Role == arch.LMHead && spec.Tied
+	role, layer := w.Role, w.Layer
+	if embed {
+		layer = -1
+		if spec.Tied {
+			role = arch.LMHead
+		}
 	}
-	role := w.Role
-	if spec.Tied {
-		role = arch.LMHead
+	f := rec.Form(role, layer, spec.Layers)
+	switch {
+	case rec.Dialect == "qdq", rec.Dialect == "static":
+		return linearForm(spec, w, f)
+	case f.IsFloat():
+		return f
 	}
-	f := rec.Form(role, -1, spec.Layers)
-	if f.IsFloat() {
+	return blockForm(spec, w, f, embed)
+}
+
+// billion is the number of parameters from which on longer blocks cost little.
+const billion = 1_000_000_000
+
+// blockForm completes a form of MatMulNBits. A quantized embedding is looked up
+// in whole blocks: its block length is halved until it divides the width, and
+// where even 16 does not, the embedding takes 16-bit floats and a tied head is
+// stored on its own.
+func blockForm(spec *arch.Spec, w arch.Weight, f plan.Form, embed bool) plan.Form {
+	if f.Block == plan.AutoBlock {
+		// From 64 on CUDA has a kernel for prompts that reads 4 bits directly.
+		f.Block = 32
+		if spec.Parameters() >= billion && w.Shape[1]%64 == 0 {
+			f.Block = 64
+		}
+	}
+	if !embed {
 		return f
 	}
 	asked := f
@@ -49,6 +74,32 @@ func Form(spec *arch.Spec, rec *recipe.Recipe, w arch.Weight) plan.Form {
 		return asked
 	}
 	return plan.Form{Float: tensor.F16}
+}
+
+// linearForm completes a form of DequantizeLinear. The matrices of the layers
+// are stored as [K, N]; embedding and head as they are, [N, K], so that a tied
+// one serves both. A matrix whose rows have no whole number of blocks where
+// scales must be positive (TensorRT wants whole blocks, of 64 or 128), or whose
+// 4-bit elements do not pair up, takes 8 bits with one scale a row, and so does
+// an embedding, which is looked up row by row.
+func linearForm(spec *arch.Spec, w arch.Weight, f plan.Form) plan.Form {
+	f.Columns = w.Layer >= 0
+	if f.IsFloat() {
+		return f
+	}
+	k := w.Shape[1]
+	if f.Block == plan.AutoBlock {
+		f.Block = 64
+		if spec.Parameters() >= billion && k%128 == 0 {
+			f.Block = 128
+		}
+	}
+	whole := f.Block == 0 || k%f.Block == 0 || !f.Positive
+	pairs := f.Bits == 8 || w.Shape[0]%2 == 0 && k%2 == 0
+	if !whole || !pairs || w.Role == arch.TokenEmbd {
+		f.Bits, f.Block = 8, 0
+	}
+	return f
 }
 
 // form is [Form] for this builder, with the exact 16-bit type where the
@@ -84,6 +135,10 @@ func (b *builder) matrix(name string, ws ...arch.Weight) *matrix {
 	for _, w := range ws {
 		m.rows += w.Shape[0]
 	}
+	if m.form.Linear || m.form.Columns {
+		b.linearMatrix(m, ws)
+		return m
+	}
 	data, scales, zeros := m.form.RowBytes(m.cols)
 	m.data = b.place(name, int64(m.rows)*int64(data))
 	var scaleAt, zeroAt onnx.External
@@ -109,13 +164,18 @@ func (b *builder) matrix(name string, ws ...arch.Weight) *matrix {
 	return m
 }
 
-// scales declares the scales, widening stored float16 to the float32 that the
-// CPU kernels want by a Cast that ONNX Runtime folds at load.
+// scales declares the scales [rows, blocks], or [rows] where blocks is 0,
+// widening stored float16 to the float32 that graphs of float32 want by a Cast
+// that ONNX Runtime folds at load.
 func (b *builder) scales(name string, f plan.Form, e onnx.External, rows, blocks int64) string {
-	if f.Scale != tensor.F16 {
-		return b.external(name, onnx.F32, e, rows, blocks)
+	dims := []int64{rows, blocks}
+	if blocks == 0 {
+		dims = dims[:1]
 	}
-	half := b.external(name+".f16", onnx.F16, e, rows, blocks)
+	if f.Scale != tensor.F16 {
+		return b.external(name, onnx.F32, e, dims...)
+	}
+	half := b.external(name+".f16", onnx.F16, e, dims...)
 	if b.act == onnx.F16 {
 		return half
 	}
@@ -125,8 +185,11 @@ func (b *builder) scales(name string, f plan.Form, e onnx.External, rows, blocks
 
 // linear appends y = x·Wᵀ + bias for a placed matrix; bias is "" for none.
 func (b *builder) linear(node, x string, m *matrix, bias string) string {
-	if m.form.IsFloat() {
+	switch {
+	case m.form.IsFloat():
 		return b.floatLinear(node, x, m, bias)
+	case m.form.Linear:
+		return b.dequantizedLinear(node, x, m, bias)
 	}
 	s := m.form.Options().Scheme()
 	blocks := int64(s.Blocks(m.cols))
@@ -150,9 +213,12 @@ func (b *builder) linear(node, x string, m *matrix, bias string) string {
 func (b *builder) floatLinear(node, x string, m *matrix, bias string) string {
 	w := b.floatMatrix(m)
 	var y string
-	if b.rec.Dialect == "fused" {
+	switch {
+	case m.form.Columns:
+		y = b.node("MatMul", node, []string{x, w})
+	case b.rec.Dialect == "fused":
 		y = b.contrib("FusedMatMul", node, []string{x, w}, onnx.Int("transB", 1))
-	} else {
+	default:
 		t := b.node("Transpose", node+"/Transpose", []string{w}, onnx.Ints("perm", 1, 0))
 		y = b.node("MatMul", node, []string{x, t})
 	}
@@ -167,7 +233,11 @@ func (b *builder) floatLinear(node, x string, m *matrix, bias string) string {
 func (b *builder) floatMatrix(m *matrix) string {
 	elem := onnx.ElemOf(m.form.Float)
 	if m.float == "" {
-		m.float = b.external(m.name, elem, m.data, int64(m.rows), int64(m.cols))
+		dims := []int64{int64(m.rows), int64(m.cols)}
+		if m.form.Columns {
+			dims[0], dims[1] = dims[1], dims[0]
+		}
+		m.float = b.external(m.name, elem, m.data, dims...)
 		if elem != b.act {
 			m.float = b.node("Cast", m.name+"/Cast", []string{m.float}, onnx.Int("to", int64(b.act)))
 		}
@@ -181,6 +251,9 @@ func (b *builder) floatMatrix(m *matrix) string {
 func (b *builder) gather(node, ids string, m *matrix) string {
 	if m.form.IsFloat() {
 		return b.node("Gather", node, []string{b.floatMatrix(m), ids}, onnx.Int("axis", 0))
+	}
+	if m.form.Linear {
+		return b.dequantizedRows(node, ids, m)
 	}
 	perByte := int64(8 / m.form.Bits)
 	width := int64(m.form.Options().Scheme().DataBytes(m.cols))

@@ -29,16 +29,7 @@ func (b *builder) rotaryTables() (cos, sin string) {
 	outer, inner := split(b.opts.MaxContext)
 	inv := b.spec.RoPE.InvFreq(b.spec.HeadDim)
 	table := func(name string, rows, step int, f func(float64) float64, dims ...int64) string {
-		data := make([]byte, rows*half*4)
-		for p := range rows {
-			for i, w := range inv {
-				v := float32(f(float64(p*step) * float64(w)))
-				binary.LittleEndian.PutUint32(data[(p*half+i)*4:], math.Float32bits(v))
-			}
-		}
-		e := b.place(name, int64(len(data)))
-		b.consts = append(b.consts, plan.Const{Name: name, Offset: e.Offset, Data: data})
-		return b.external(name, onnx.F32, e, dims...)
+		return b.rotaryTable(name, rows, step, inv, f, dims...)
 	}
 	h := int64(half)
 	cosA := table("rotary.cos_outer", outer, inner, math.Cos, int64(outer), 1, h)
@@ -59,4 +50,17 @@ func (b *builder) rotaryTables() (cos, sin string) {
 	cos = combine("/model/rotary/cos", cosA, cosB, "Sub", sinA, sinB)
 	sin = combine("/model/rotary/sin", sinA, cosB, "Add", cosA, sinB)
 	return cos, sin
+}
+
+// rotaryTable stores f of the angles of positions 0, step, 2·step … as float32.
+func (b *builder) rotaryTable(name string, rows, step int, inv []float32, f func(float64) float64, dims ...int64) string {
+	data := make([]byte, 0, rows*len(inv)*4)
+	for p := range rows {
+		for _, w := range inv {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(f(float64(p*step)*float64(w)))))
+		}
+	}
+	e := b.place(name, int64(len(data)))
+	b.consts = append(b.consts, plan.Const{Name: name, Offset: e.Offset, Data: data})
+	return b.external(name, onnx.F32, e, dims...)
 }

@@ -8,15 +8,9 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 )
 
-const (
-	// masked is added to the scores of positions that may not be seen: far
-	// below any score, yet far from the end of float16 when added to one.
-	masked = -10000
-	// downScale divides the down projection's input and multiplies its output.
-	// Some models send values beyond 20,000 through this projection; a power
-	// of two costs no precision and keeps float16 far from its end, 65504.
-	downScale = 16
-)
+// masked is added to the scores of positions that may not be seen: far below
+// any score, yet far from the end of float16 when added to one.
+const masked = -10000
 
 // standard builds the decoder from ai.onnx operators alone, decomposed into
 // what TensorRT 10 and older runtimes know. The cache grows by Concat.
@@ -25,6 +19,10 @@ const (
 // stay float32: SmolLM2's residuals reach 24,223, whose square is infinite in
 // float16. The CPU provider computes float16 nodes in float32 and would hide
 // that; other providers do not.
+//
+// In the qdq dialect matrices lie behind DequantizeLinear, those of equal form
+// that share an input are one multiplication, and newer operators stand for
+// their parts where the recipe names them.
 func (b *builder) standard() {
 	s := b.spec
 	batch, seq := onnx.Named("batch_size"), onnx.Named("sequence_length")
@@ -55,44 +53,24 @@ type standardDecoder struct {
 	cos, sin  string // [batch, 1, sequence, head_dim/2]
 	mask      string // [batch, 1, sequence, total], 0 or masked
 
-	eps, lastAxis, scale, down, downInv, lastIndex string
-}
+	cosTable, sinTable string // of all positions, for RotaryEmbedding
 
-// scalar declares a constant in the activation type.
-func (d *standardDecoder) scalar(name string, v float32) string {
-	c := onnx.Const(d.g, name, []int64{}, v)
-	return d.narrow(name, c)
+	eps, lastAxis, scale, lastIndex string
 }
 
 func (d *standardDecoder) constants() {
 	d.eps = onnx.Const(d.g, "norm.epsilon", []int64{}, d.spec.NormEps)
 	d.lastAxis = onnx.Const(d.g, "last_axis", nil, int64(-1))
-	d.scale = d.scalar("attention.scale", float32(1/math.Sqrt(float64(d.spec.HeadDim))))
-	if d.act == onnx.F16 {
-		d.down = onnx.Const(d.g, "down.scale", []int64{}, float32(downScale))
-		d.downInv = d.scalar("down.inverse_scale", 1.0/downScale)
-	}
-}
-
-// widen casts to float32, narrow to the activation type; both pass float32
-// graphs through.
-func (d *standardDecoder) widen(at, x string) string {
-	if d.act == onnx.F32 {
-		return x
-	}
-	return d.node("Cast", at+"/to_float32/Cast", []string{x}, onnx.Int("to", int64(onnx.F32)))
-}
-
-func (d *standardDecoder) narrow(at, x string) string {
-	if d.act == onnx.F32 {
-		return x
-	}
-	return d.node("Cast", at+"/to_float16/Cast", []string{x}, onnx.Int("to", int64(onnx.F16)))
+	d.scale = d.number("attention.scale", float32(1/math.Sqrt(float64(d.spec.HeadDim))))
 }
 
 // rotaryRows looks up the table rows of this run's positions.
 func (d *standardDecoder) rotaryRows() {
 	cos, sin := d.rotaryTables()
+	if d.rec.Uses("RotaryEmbedding") {
+		d.cosTable, d.sinTable = cos, sin
+		return
+	}
 	axis := onnx.Const(d.g, "rotary.head_axis", nil, int64(1))
 	row := func(name, table string) string {
 		x := d.node("Gather", name+"/Gather", []string{table, d.positions}, onnx.Int("axis", 0))
@@ -119,7 +97,7 @@ func (d *standardDecoder) attentionMask(ids, mask string) {
 	real := d.node("Cast", at+"/real/Cast", []string{mask}, onnx.Int("to", int64(onnx.Bool)))
 	real = d.node("Unsqueeze", at+"/real/Unsqueeze", []string{real, heads})
 	seen := d.node("And", at+"/And", []string{causal, real})
-	d.mask = d.node("Where", at+"/Where", []string{seen, d.scalar("mask.seen", 0), d.scalar("mask.hidden", masked)})
+	d.mask = d.node("Where", at+"/Where", []string{seen, d.number("mask.seen", 0), d.number("mask.hidden", masked)})
 }
 
 // layer appends one decoder layer; hidden is the float32 residual stream.
@@ -151,6 +129,11 @@ func (d *standardDecoder) lastPosition(name, x string) string {
 // norm appends RMSNorm of float32 x over its last dimension, as transformers
 // computes it: x/√(mean(x²)+ε) in float32, then narrowed, then times gamma.
 func (d *standardDecoder) norm(at, x string, role arch.Role, l int) string {
+	if d.rec.Uses("RMSNormalization") {
+		y := d.node("RMSNormalization", at+"/RMSNormalization", []string{x, d.vector(role, l, false)},
+			onnx.Int("axis", -1), onnx.Float("epsilon", d.spec.NormEps), onnx.Int("stash_type", 1))
+		return d.narrow(at, y)
+	}
 	square := d.node("Mul", at+"/square/Mul", []string{x, x})
 	mean := d.node("ReduceMean", at+"/ReduceMean", []string{square, d.lastAxis}, onnx.Int("keepdims", 1))
 	root := d.node("Sqrt", at+"/Sqrt", []string{d.node("Add", at+"/Add", []string{mean, d.eps})})
@@ -159,52 +142,88 @@ func (d *standardDecoder) norm(at, x string, role arch.Role, l int) string {
 }
 
 // attention appends the projections, rotary embedding, cache update and
-// grouped-query attention. Keys and values are not repeated: the queries of a
-// group are stacked, [batch, kv_heads, group·sequence, head_dim].
+// grouped-query attention.
 func (d *standardDecoder) attention(l int, at, x string) string {
 	s := d.spec
-	q := d.heads(l, at+"/q", x, arch.AttnQ, s.Heads, arch.QNorm)
-	k := d.heads(l, at+"/k", x, arch.AttnK, s.KVHeads, arch.KNorm)
-	v := d.heads(l, at+"/v", x, arch.AttnV, s.KVHeads, 0)
+	q, k, v := d.projections(l, at, x)
+	q = d.heads(l, at+"/q", q, s.Heads, arch.QNorm)
+	k = d.heads(l, at+"/k", k, s.KVHeads, arch.KNorm)
+	v = d.heads(l, at+"/v", v, s.KVHeads, 0)
 	q, k = d.rotate(at+"/q/rotary", q), d.rotate(at+"/k/rotary", k)
+	flat := func(x string) string {
+		x = d.node("Transpose", at+"/Transpose", []string{x}, onnx.Ints("perm", 0, 2, 1, 3))
+		return d.reshape(at, "flat", x, 0, 0, int64(s.Heads*s.HeadDim))
+	}
+	if d.rec.Uses("Attention") {
+		out := at + "/Attention/output_0"
+		d.g.Node(onnx.DomainONNX, "Attention", at+"/Attention", []string{q, k, v, d.mask, pastName(l, "key"), pastName(l, "value")},
+			[]string{out, presentName(l, "key"), presentName(l, "value")},
+			onnx.Float("scale", float32(1/math.Sqrt(float64(s.HeadDim)))))
+		return flat(out)
+	}
 	q = d.node("Mul", at+"/q/scale/Mul", []string{q, d.scale})
 	d.g.Node(onnx.DomainONNX, "Concat", at+"/k/cache/Concat", []string{pastName(l, "key"), k}, []string{presentName(l, "key")}, onnx.Int("axis", 2))
 	d.g.Node(onnx.DomainONNX, "Concat", at+"/v/cache/Concat", []string{pastName(l, "value"), v}, []string{presentName(l, "value")}, onnx.Int("axis", 2))
-
-	kv, h, dim := int64(s.KVHeads), int64(s.Heads), int64(s.HeadDim)
-	reshape := func(name, x string, shape ...int64) string {
-		return d.node("Reshape", at+"/"+name+"/Reshape", []string{x, onnx.Const(d.g, at+"/"+name+"/shape", nil, shape...)})
-	}
-	grouped := reshape("q_grouped", q, 0, kv, -1, dim)
-	keys := d.node("Transpose", at+"/keys/Transpose", []string{presentName(l, "key")}, onnx.Ints("perm", 0, 1, 3, 2))
-	scores := d.node("MatMul", at+"/scores/MatMul", []string{grouped, keys})
-	scores = d.node("Add", at+"/mask/Add", []string{reshape("scores", scores, 0, h, -1, 0), d.mask})
-	probs := d.node("Softmax", at+"/Softmax", []string{scores}, onnx.Int("axis", -1))
-	mixed := d.node("MatMul", at+"/values/MatMul", []string{reshape("probs", probs, 0, kv, -1, 0), presentName(l, "value")})
-	mixed = reshape("heads", mixed, 0, h, -1, dim)
-	mixed = d.node("Transpose", at+"/Transpose", []string{mixed}, onnx.Ints("perm", 0, 2, 1, 3))
-	return reshape("flat", mixed, 0, 0, h*dim)
+	return flat(d.groupedAttention(l, at, q))
 }
 
-// heads appends one projection and returns it as [batch, heads, sequence,
-// head_dim], normed per head where the architecture does so.
-func (d *standardDecoder) heads(l int, at, x string, role arch.Role, heads int, norm arch.Role) string {
-	w := d.weight(role, l)
-	bias := ""
-	if d.spec.QKVBias {
-		bias = d.vector(biasOf[role], l, true)
+// groupedAttention attends from scaled queries [batch, heads, sequence,
+// head_dim] to the layer's present keys and values. These are not repeated: the
+// queries of a group are stacked, [batch, kv_heads, group·sequence, head_dim].
+func (d *standardDecoder) groupedAttention(l int, at, q string) string {
+	kv, h, dim := int64(d.spec.KVHeads), int64(d.spec.Heads), int64(d.spec.HeadDim)
+	grouped := d.reshape(at, "q_grouped", q, 0, kv, -1, dim)
+	keys := d.node("Transpose", at+"/keys/Transpose", []string{presentName(l, "key")}, onnx.Ints("perm", 0, 1, 3, 2))
+	scores := d.node("MatMul", at+"/scores/MatMul", []string{grouped, keys})
+	scores = d.node("Add", at+"/mask/Add", []string{d.reshape(at, "scores", scores, 0, h, -1, 0), d.mask})
+	probs := d.node("Softmax", at+"/Softmax", []string{scores}, onnx.Int("axis", -1))
+	mixed := d.node("MatMul", at+"/values/MatMul", []string{d.reshape(at, "probs", probs, 0, kv, -1, 0), presentName(l, "value")})
+	return d.reshape(at, "heads", mixed, 0, h, -1, dim)
+}
+
+// reshape appends a Reshape to a constant shape.
+func (b *builder) reshape(at, name, x string, shape ...int64) string {
+	return b.node("Reshape", at+"/"+name+"/Reshape", []string{x, onnx.Const(b.g, at+"/"+name+"/shape", nil, shape...)})
+}
+
+// projections appends the projections to q, k and v: one each in the standard
+// dialect, which other tools read, else one for those of equal form.
+func (d *standardDecoder) projections(l int, at, x string) (q, k, v string) {
+	ws := []arch.Weight{d.weight(arch.AttnQ, l), d.weight(arch.AttnK, l), d.weight(arch.AttnV, l)}
+	if d.rec.Dialect != "standard" {
+		groups := d.group(ws)
+		var parts []string
+		for _, g := range groups {
+			parts = append(parts, d.projection(l, at, x, g))
+		}
+		return d.apart(at, groups, parts)
 	}
-	y := d.linear(at+"_proj/MatMul", x, d.matrix(w.Name, w), bias)
-	shape := onnx.Const(d.g, at+"/shape", nil, 0, 0, int64(heads), int64(d.spec.HeadDim))
-	y = d.node("Reshape", at+"/Reshape", []string{y, shape})
+	var out [3]string
+	for i, w := range ws {
+		bias := ""
+		if d.spec.QKVBias {
+			bias = d.vector(biasOf[w.Role], l, true)
+		}
+		out[i] = d.linear(at+"/"+w.Role.String()+"_proj/MatMul", x, d.matrix(w.Name, w), bias)
+	}
+	return out[0], out[1], out[2]
+}
+
+// heads returns a projection as [batch, heads, sequence, head_dim], normed per
+// head where the architecture does so.
+func (d *standardDecoder) heads(l int, at, x string, heads int, norm arch.Role) string {
+	x = d.node("Reshape", at+"/Reshape", []string{x, onnx.Const(d.g, at+"/shape", nil, 0, 0, int64(heads), int64(d.spec.HeadDim))})
 	if d.spec.QKNorm && norm != 0 {
-		y = d.norm(at+"_norm", d.widen(at+"_norm", y), norm, l)
+		x = d.norm(at+"_norm", d.widen(at+"_norm", x), norm, l)
 	}
-	return d.node("Transpose", at+"/Transpose", []string{y}, onnx.Ints("perm", 0, 2, 1, 3))
+	return d.node("Transpose", at+"/Transpose", []string{x}, onnx.Ints("perm", 0, 2, 1, 3))
 }
 
 // rotate turns the pairs (i, i+head_dim/2) of x by the angles of its positions.
 func (d *standardDecoder) rotate(at, x string) string {
+	if d.cosTable != "" {
+		return d.node("RotaryEmbedding", at+"/RotaryEmbedding", []string{x, d.cosTable, d.sinTable, d.positions}, onnx.Int("interleaved", 0))
+	}
 	half := d.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x}, 2, onnx.Int("axis", -1), onnx.Int("num_outputs", 2))
 	mul := func(name, a, b string) string { return d.node("Mul", at+"/"+name+"/Mul", []string{a, b}) }
 	first := d.node("Sub", at+"/Sub", []string{mul("cos_1", half[0], d.cos), mul("sin_2", half[1], d.sin)})
@@ -218,15 +237,12 @@ func (d *standardDecoder) mlp(l int, at, x string) string {
 		w := d.weight(role, l)
 		return d.linear(at+"/"+name+"/MatMul", x, d.matrix(w.Name, w), "")
 	}
-	gate := linear("gate_proj", arch.FFNGate, x)
-	up := linear("up_proj", arch.FFNUp, x)
+	var gate, up string
+	if d.rec.Dialect != "standard" {
+		gate, up = d.gateUp(l, at, x)
+	} else {
+		gate, up = linear("gate_proj", arch.FFNGate, x), linear("up_proj", arch.FFNUp, x)
+	}
 	silu := d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
-	if d.act == onnx.F16 {
-		up = d.node("Mul", at+"/down_scale/Mul", []string{up, d.downInv})
-	}
-	down := d.widen(at+"/down_proj", linear("down_proj", arch.FFNDown, d.node("Mul", at+"/Mul", []string{silu, up})))
-	if d.act == onnx.F16 {
-		down = d.node("Mul", at+"/down_proj/scale/Mul", []string{down, d.down})
-	}
-	return down
+	return d.down(at, silu, up, func(x string) string { return linear("down_proj", arch.FFNDown, x) })
 }
