@@ -58,7 +58,7 @@ type Options struct {
 }
 
 // KnownTargets lists the execution providers this release writes for.
-var knownTargets = []string{"cpu", "cuda", "tensorrt", "coreml"}
+var knownTargets = []string{"cpu"}
 
 // ParseTarget finds a target by name, ignoring case and an
 // "ExecutionProvider" suffix.

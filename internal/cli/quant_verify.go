@@ -10,11 +10,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 	"github.com/llama-pajamas/llama-pajamas/verify"
 	"github.com/shirou/gopsutil/v4/mem"
@@ -22,12 +24,24 @@ import (
 
 // verifyRequest goes to the child process as JSON on standard input.
 type verifyRequest struct {
-	Library    string   `json:"library"`
-	Reference  string   `json:"reference"`
-	Artifacts  []string `json:"artifacts"`
-	Threads    int      `json:"threads"`
-	FreeMemory int64    `json:"free_memory"`
+	Library         string              `json:"library"`
+	Reference       string              `json:"reference"`
+	ReferenceName   string              `json:"reference_name"`
+	ReferenceLogits string              `json:"reference_logits"`
+	SaveLogits      string              `json:"save_logits"`
+	TempDir         string              `json:"temp_dir"`
+	Artifacts       []string            `json:"artifacts"`
+	ModelID         string              `json:"model_id"`
+	TextFile        string              `json:"text_file"`
+	Tokens          int                 `json:"tokens"`
+	Definition      fidelity.Definition `json:"definition"`
+	Threads         int                 `json:"threads"`
+	FreeMemory      int64               `json:"free_memory"`
 }
+
+// maxText bounds the text file that is read: more tokens than anyone verifies
+// on.
+const maxText = 64 << 20
 
 // verifyLine is one line of the child's standard output: a step of progress,
 // or the end.
@@ -51,17 +65,17 @@ var errProblems = errors.New("verification found problems; the files were writte
 func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool, err error) {
 	path, err := c.findORT()
 	if err != nil {
-		c.note("not verified: %v", err)
+		// Not a note: what the command promises was not done, and a script
+		// that runs it with --quiet must see that.
+		fmt.Fprintf(c.Err, "not verified: %v\n", err)
 		return false, nil
 	}
-	req := verifyRequest{Library: path, Threads: c.Threads}
-	if m, err := mem.VirtualMemory(); err == nil {
-		req.FreeMemory = int64(m.Available)
-	}
+	req := verifyRequest{Library: path, Threads: c.Threads, FreeMemory: freeMemory()}
 	var index []int
 	for i, a := range job.Artifacts {
 		if a.Reference {
 			req.Reference = job.Staged(i)
+			req.TempDir = filepath.Dir(req.Reference)
 			continue
 		}
 		req.Artifacts = append(req.Artifacts, job.Staged(i))
@@ -96,37 +110,57 @@ func (c *common) runVerify(ctx context.Context, req verifyRequest, progress func
 	if c.Program == "" {
 		return verifyHere(ctx, req, progress)
 	}
-	in, err := json.Marshal(req)
-	if err != nil {
-		return nil, err
+	var last verifyLine
+	err := c.child(ctx, verifyChild, req, func(out io.Reader) (err error) {
+		last, err = readVerifyLines(out, progress)
+		return err
+	})
+	switch {
+	case last.Error != "":
+		return nil, errors.New(last.Error)
+	case err != nil:
+		return nil, fmt.Errorf("verify: %w", err)
+	case len(last.Results) != len(req.Artifacts):
+		return nil, fmt.Errorf("verify: %d results for %d artifacts", len(last.Results), len(req.Artifacts))
 	}
-	cmd := exec.CommandContext(ctx, c.Program, verifyChild)
+	return last.Results, nil
+}
+
+// child runs a hidden command of this program as a process, with a request as
+// JSON on its standard input, and hands its standard output to read.
+func (c *common) child(ctx context.Context, command string, request any, read func(io.Reader) error) error {
+	in, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, c.Program, command)
 	cmd.Stdin = bytes.NewReader(in)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("verify: start %s: %w", c.Program, err)
+		return fmt.Errorf("start %s: %w", c.Program, err)
 	}
-	last, readErr := readVerifyLines(out, progress)
-	if err := cmd.Wait(); err != nil && last.Error == "" {
+	readErr := read(out)
+	if err := cmd.Wait(); err != nil {
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
-		return nil, fmt.Errorf("verify: the checking process ended with %w: %s", err, strings.TrimSpace(stderr.String()))
+		return fmt.Errorf("the process that ran the model ended with %w: %s", err, tail(stderr.String(), 400))
 	}
-	switch {
-	case last.Error != "":
-		return nil, errors.New(last.Error)
-	case readErr != nil:
-		return nil, fmt.Errorf("verify: %w", readErr)
-	case len(last.Results) != len(req.Artifacts):
-		return nil, fmt.Errorf("verify: %d results for %d artifacts", len(last.Results), len(req.Artifacts))
+	return readErr
+}
+
+// tail is the end of a text, on one line.
+func tail(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > n {
+		s = "…" + strings.ToValidUTF8(s[len(s)-n:], "")
 	}
-	return last.Results, nil
+	return s
 }
 
 // readVerifyLines passes progress on and returns the last line.
@@ -151,10 +185,45 @@ func verifyHere(ctx context.Context, req verifyRequest, progress func(float64)) 
 	if err != nil {
 		return nil, err
 	}
-	return verify.Run(ctx, verify.Options{
-		Library: lib, Reference: req.Reference, Artifacts: req.Artifacts,
+	o := verify.Options{
+		Library: lib, Reference: req.Reference, ReferenceName: req.ReferenceName, ReferenceLogits: req.ReferenceLogits,
+		SaveLogits: req.SaveLogits, TempDir: req.TempDir, Artifacts: req.Artifacts, ModelID: req.ModelID,
+		Tokens: req.Tokens, Definition: req.Definition,
 		Threads: req.Threads, FreeMemory: req.FreeMemory, Progress: progress,
-	})
+	}
+	if req.TextFile != "" {
+		if o.Text, err = readTextFile(req.TextFile); err != nil {
+			return nil, err
+		}
+		o.TextName = filepath.Base(req.TextFile)
+	}
+	return verify.Run(ctx, o)
+}
+
+// readTextFile reads a text to compare on.
+func readTextFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read the text: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxText))
+	if err != nil {
+		return "", fmt.Errorf("read the text: %w", err)
+	}
+	if len(b) == 0 {
+		return "", fmt.Errorf("read the text: %s is empty", path)
+	}
+	return strings.ToValidUTF8(string(b), ""), nil
+}
+
+// freeMemory is what new work may take, 0 where the system does not tell.
+func freeMemory() int64 {
+	m, err := mem.VirtualMemory()
+	if err != nil {
+		return 0
+	}
+	return int64(m.Available)
 }
 
 // verifyChildCommand is the child's side.
