@@ -3,6 +3,7 @@ package onnxruntime
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/llama-pajamas/llama-pajamas/infer"
@@ -120,6 +121,12 @@ func (b *Backend) Library() *ort.Library { return b.lib }
 
 // Env is the runtime's environment, for sessions beside language models.
 func (b *Backend) Env() *ort.Env { return b.env }
+
+// Built reports whether the library was built with a provider.
+func (b *Backend) Built(name string) bool {
+	p, err := findProvider(name)
+	return err == nil && slices.Contains(b.available, p.ep)
+}
 
 // Usable says why a provider cannot be used with this library, "" where
 // nothing is known to be in the way: the library has it, and the libraries it

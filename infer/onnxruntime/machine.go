@@ -48,21 +48,11 @@ func providerLibrary(library, name string) string {
 	return filepath.Join(filepath.Dir(library), file)
 }
 
-// needs says which library is missing for a provider, "" if none is.
+// needs says which library is missing for a provider, "" if none is; what the
+// system's loader would not find is opened for it.
 func (m *machine) needs(name string) string {
-	file := providerLibrary(m.library, name)
-	if _, err := os.Stat(file); err != nil {
-		return fmt.Sprintf("%s is missing in %s", filepath.Base(file), filepath.Dir(file))
-	}
-	list, err := nativelib.Dependencies(file, m.depend)
-	if err != nil {
-		return err.Error()
-	}
-	if missing := nativelib.Missing(list); len(missing) > 0 {
-		why := fmt.Sprintf("%s needs %s, not found", filepath.Base(file), strings.Join(missing, ", "))
-		if hint := nativelib.MissingHint(missing); hint != "" {
-			why += ": " + hint
-		}
+	why, list := lacking(m.library, name, m.depend)
+	if why != "" {
 		return why
 	}
 	for _, d := range list {
@@ -74,6 +64,43 @@ func (m *machine) needs(name string) string {
 		}
 	}
 	return ""
+}
+
+// lacking says which library is missing for the provider library called name
+// that belongs to an ONNX Runtime library, "" if none is, and lists what it
+// needs.
+func lacking(library, name string, depend nativelib.DependOptions) (why string, list []nativelib.Dependency) {
+	file := providerLibrary(library, name)
+	if _, err := os.Stat(file); err != nil {
+		return fmt.Sprintf("%s is missing in %s", filepath.Base(file), filepath.Dir(file)), nil
+	}
+	list, err := nativelib.Dependencies(file, depend)
+	if err != nil {
+		return err.Error(), nil
+	}
+	missing := nativelib.Missing(list)
+	if len(missing) == 0 {
+		return "", list
+	}
+	why = fmt.Sprintf("%s needs %s, not found", filepath.Base(file), strings.Join(missing, ", "))
+	if hint := nativelib.MissingHint(missing); hint != "" {
+		why += ": " + hint
+	}
+	return why, list
+}
+
+// Lacking says which shared library is missing for a provider beside the ONNX
+// Runtime library at a path, "" if none is. Nothing is opened.
+func Lacking(library, provider string, depend nativelib.DependOptions) string {
+	p, err := findProvider(provider)
+	if err != nil || p.file == "" {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(library); err == nil {
+		library = real
+	}
+	why, _ := lacking(library, p.file, depend)
+	return why
 }
 
 // gpu is the NVIDIA card of provider option device_id.

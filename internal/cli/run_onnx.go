@@ -28,15 +28,16 @@ onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 
 // modelFlags say which model is run by what.
 type modelFlags struct {
-	model, backend string
-	chunk          int
-	noFitCheck     bool
+	backendFlags
+	model      string
+	chunk      int
+	noFitCheck bool
 }
 
 func (m *modelFlags) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&m.model, "model", "m", "", "model folder, or the model.onnx in it (required)")
-	f.StringVar(&m.backend, "backend", "auto", "what computes: cpu, or auto for the best there is")
+	m.backendFlags.bind(f)
 	f.IntVar(&m.chunk, "chunk", 0, "tokens of a prompt evaluated at once (default: the backend's)")
 	f.BoolVar(&m.noFitCheck, "no-fit-check", false, "load even if weights and cache exceed the free memory")
 }
@@ -47,6 +48,8 @@ type loaded struct {
 	tok     *tokenizer.Tokenizer
 	session infer.Session
 	backend *onnxruntime.Backend
+	choice  *choice
+	passed  []onnxruntime.Fallback // backends that could not be used
 	load    time.Duration
 }
 
@@ -58,39 +61,35 @@ func (l *loaded) close() error {
 
 // open loads folder, tokenizer, library and graph.
 func (m *modelFlags) open(ctx context.Context, c *common, cmd *cobra.Command) (*loaded, error) {
+	return m.openWith(ctx, c, cmd, infer.OpenOptions{}, nil)
+}
+
+// openWith is open with more session options and changed backend options.
+func (m *modelFlags) openWith(ctx context.Context, c *common, cmd *cobra.Command, o infer.OpenOptions, change func(*onnxruntime.Options)) (l *loaded, err error) {
 	start := time.Now()
 	if m.model == "" {
 		return nil, usagef(cmd, "--model is required")
 	}
-	log, err := c.logger(cmd)
-	if err != nil {
-		return nil, err
-	}
-	l := &loaded{}
+	l = &loaded{}
 	if l.folder, err = modeldir.Open(m.model); err != nil {
 		return nil, err
 	}
 	if l.tok, err = tokenizer.Load(l.folder.Dir); err != nil {
 		return nil, err
 	}
-	library, err := c.findORT()
-	if err != nil {
+	if l.choice, err = m.choose(ctx, c, cmd, l.folder); err != nil {
 		return nil, err
 	}
-	provider := m.backend
-	if provider == "auto" {
-		provider = "cpu"
-	}
-	if l.backend, err = onnxruntime.New(onnxruntime.Options{Library: library, Provider: provider, Logger: log}); err != nil {
+	if l.backend, l.passed, err = c.newBackend(cmd, l.choice, change); err != nil {
 		return nil, err
 	}
-	l.session, err = l.backend.Open(ctx, l.folder, infer.OpenOptions{
-		Context: c.Context, Threads: c.Threads, Chunk: m.chunk, NoFitCheck: m.noFitCheck,
-	})
-	if err != nil {
+	o.Context, o.Threads, o.Chunk, o.NoFitCheck = c.Context, c.Threads, m.chunk, m.noFitCheck
+	if l.session, err = l.backend.Open(ctx, l.folder, o); err != nil {
 		l.backend.Close()
 		return nil, err
 	}
+	l.passed = append(l.passed, onnxruntime.Fallbacks(l.session)...)
+	c.advise(l.backend, l.passed)
 	l.load = time.Since(start)
 	return l, nil
 }

@@ -186,7 +186,6 @@ func (c *common) examineCache(ctx context.Context) cacheReport {
 // and the provider in it, in this order.
 func (c *common) judgeBackends(cpuLibrary libraryReport, acc hardware.Accelerators) []backendReport {
 	nvidia := len(acc.NVIDIA) > 0 || acc.Jetson != ""
-	driven := onnxruntime.Names()
 	var list []backendReport
 	for _, b := range []struct {
 		name, provider string
@@ -202,15 +201,16 @@ func (c *common) judgeBackends(cpuLibrary libraryReport, acc hardware.Accelerato
 		switch {
 		case !b.have:
 			r.Why = b.lack
-		case !slices.Contains(driven, b.name):
-			r.Why = "this release of the program does not drive it"
-			r.Do = "use --backend " + driven[0]
 		default:
 			lib := cpuLibrary
 			if b.name != "cpu" {
 				lib = c.examineLibrary(b.name)
 			}
 			r.Why, r.Do = lib.lacks(b.name, b.provider)
+			if r.Why == "" {
+				// What is missing and what installs it are one sentence each.
+				r.Why, r.Do, _ = strings.Cut(onnxruntime.Lacking(lib.Path, b.name, c.dependOptions()), ": ")
+			}
 			r.OK = r.Why == ""
 		}
 		list = append(list, r)

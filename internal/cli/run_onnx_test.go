@@ -131,7 +131,7 @@ func TestExitCodes(t *testing.T) {
 		{"two prompts", t.Context(), []string{"generate", "-m", model, "-p", "x", "-"}, ExitUsage, "one way"},
 		{"bad option", t.Context(), []string{"generate", "-m", model, "-p", "x", "--top-p", "2"}, ExitUsage, "top-p 2 is out of range"},
 		{"bad bias", t.Context(), []string{"generate", "-m", model, "-p", "x", "--logit-bias", "7"}, ExitUsage, "ID=NUMBER"},
-		{"bad backend", t.Context(), []string{"generate", "-m", model, "-p", "x", "--backend", "abacus"}, ExitFailure, "cpu"},
+		{"bad backend", t.Context(), []string{"generate", "-m", model, "-p", "x", "--backend", "abacus"}, ExitUsage, "cpu"},
 		{"no such folder", t.Context(), []string{"generate", "-m", model + "4", "-p", "x"}, ExitFailure, "int84"},
 		{"output folder", t.Context(), []string{"generate", "-m", filepath.Dir(filepath.Dir(model)), "-p", "x"}, ExitFailure, "int8"},
 		{"too long", t.Context(), []string{"generate", "-m", model, "-p", strings.Repeat("story ", 600)}, ExitFailure, "the context holds 512"},
