@@ -11,6 +11,25 @@ import (
 // probeSeed makes the random token ids of a probe the same in every run.
 const probeSeed = 1
 
+// Calibration is the most that the job's recipes want to know of activations:
+// "", "probe" or "text".
+func (j *Job) Calibration() string {
+	most := ""
+	for _, a := range j.Artifacts {
+		switch a.Recipe.Calibration {
+		case "text":
+			return "text"
+		case "probe":
+			most = "probe"
+		}
+	}
+	return most
+}
+
+// SetStats gives the job statistics of a text, before [Job.Write]. Without
+// them, or with nil, it runs a probe where a recipe asks for any.
+func (j *Job) SetStats(s *calibrate.Stats) { j.stats = s }
+
 // calibrate learns what the activations look like, where a recipe asks for it,
 // and prepares the folds.
 func (j *Job) calibrate(ctx context.Context) error {
@@ -18,9 +37,11 @@ func (j *Job) calibrate(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	j.stats, err = calibrate.Probe(ctx, j.Spec, j.ck.Tensor, calibrate.Options{Seed: probeSeed, Workers: j.opts.Workers})
-	if err != nil {
-		return fmt.Errorf("probe %s with random tokens: %w", j.ck.ID(), err)
+	if j.stats == nil {
+		j.stats, err = calibrate.Probe(ctx, j.Spec, j.ck.Tensor, calibrate.Options{Seed: probeSeed, Workers: j.opts.Workers})
+		if err != nil {
+			return fmt.Errorf("probe %s with random tokens: %w", j.ck.ID(), err)
+		}
 	}
 	j.folds = make([]*calibrate.Fold, len(j.Artifacts))
 	same := map[calibrate.FoldOptions]*calibrate.Fold{}

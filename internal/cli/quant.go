@@ -9,6 +9,7 @@ func quantCommand(c *common) *cobra.Command {
 		`Converts a language-model checkpoint (a Hugging Face folder or a GGUF file) to
 quantized ONNX models, checks what it wrote, and shows what is in model files.`)
 	root.AddCommand(convertCommand(c), inspectCommand(c), verifyChildCommand(c),
-		verifyCommand(c), compareCommand(c), speedChildCommand(c))
+		verifyCommand(c), compareCommand(c), speedChildCommand(c),
+		calibrateCommand(c), calibrateChildCommand(c))
 	return root
 }

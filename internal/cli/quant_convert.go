@@ -28,6 +28,7 @@ type convertOptions struct {
 	dryRun, noVerify bool
 	context          int
 	allLogits        bool
+	calibration      calibration
 }
 
 func convertCommand(c *common) *cobra.Command {
@@ -53,6 +54,7 @@ loaded and compared with the float32 graph; the figures go into metadata.json.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print files, sizes, bits, peak memory and disk needed; write nothing")
 	f.BoolVar(&o.noVerify, "no-verify", false, "do not run and compare what was written")
 	f.IntVar(&o.context, "context", 0, "longest context the files are made for, in tokens (default: the model's own)")
+	o.calibration.bind(f)
 	f.BoolVar(&o.allLogits, "all-logits", false, "compute the logits of every position, not the last alone")
 	return cmd
 }
@@ -73,6 +75,9 @@ func (o convertOptions) plan(cmd *cobra.Command, c *common) (convert.Options, er
 	}
 	if o.context < 0 {
 		return out, usagef(cmd, "--context %d: want a positive number of tokens", o.context)
+	}
+	if err := o.calibration.check(cmd); err != nil {
+		return out, err
 	}
 	recipes := o.recipes
 	if len(recipes) == 0 {
@@ -126,6 +131,13 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		return printPlan(c.Out, job)
 	}
 	start := time.Now()
+	if text := job.Calibration(); text != "" {
+		stats, err := c.stats(ctx, ck, job.Spec, o.calibration, text == "text")
+		if err != nil {
+			return err
+		}
+		job.SetStats(stats)
+	}
 	published := false
 	defer func() {
 		if err != nil && !published {
