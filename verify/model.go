@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,7 +10,6 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
-	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
 // model is an artifact's graph, ready to be cut.
@@ -21,11 +21,20 @@ type model struct {
 	data   int64    // bytes of weights
 	// arithmetic is how the CPU computes it, "" for its own way with it.
 	arithmetic string
+	// fixed is how many tokens a graph of fixed shapes takes at a time, behind
+	// context rows of cache that its caller keeps; 0 for graphs of any length.
+	fixed, context int
+	types          map[string]onnx.Value
 }
 
-// openModel reads a graph and makes it compute every position.
+// openModel reads a graph and makes it compute every position. Where an
+// artifact has a graph of its own for prompts, it is that one.
 func openModel(dir string) (*model, error) {
-	f, err := onnx.Open(filepath.Join(dir, modeldir.ModelFile))
+	path := filepath.Join(dir, modeldir.ModelFile)
+	if prefill := filepath.Join(dir, modeldir.PrefillFile); exists(prefill) {
+		path = prefill
+	}
+	f, err := onnx.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", dir, err)
 	}
@@ -45,11 +54,15 @@ func openModel(dir string) (*model, error) {
 		return nil, fmt.Errorf("verify %s: the model has no cache inputs", dir)
 	}
 	for _, in := range f.Model.Graph.Inputs {
-		if in.Name == "input_ids" && len(in.Shape) == 2 && in.Shape[1].IsFixed() {
-			return nil, &tensor.UnsupportedError{What: fmt.Sprintf("verification of %s, whose graph takes %d tokens at a time", dir, in.Shape[1].Size)}
+		switch {
+		case in.Name == "input_ids" && len(in.Shape) == 2 && in.Shape[1].IsFixed():
+			m.fixed = int(in.Shape[1].Size)
+		case strings.HasPrefix(in.Name, "past_key_values.") && len(in.Shape) == 4 && in.Shape[2].IsFixed():
+			m.context = int(in.Shape[2].Size)
 		}
 	}
-	allPositions(f.Model.Graph)
+	allPositions(f.Model.Graph, m.fixed)
+	m.types = onnx.Infer(f.Model)
 	return m, nil
 }
 
@@ -69,8 +82,14 @@ func arithmetic(g *onnx.Graph) string {
 	return ""
 }
 
-// allPositions removes the nodes that keep the last position only.
-func allPositions(g *onnx.Graph) {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// allPositions removes the nodes that keep the last position only. fixed is
+// the number of positions where the graph fixes it, else 0.
+func allPositions(g *onnx.Graph, fixed int) {
 	for _, n := range g.Nodes {
 		if strings.HasPrefix(n.Name, toonnx.LastPosition) {
 			g.ReplaceUses(n.Outputs[0], n.Inputs[0])
@@ -80,6 +99,9 @@ func allPositions(g *onnx.Graph) {
 	for i := range g.Outputs {
 		if g.Outputs[i].Name == "logits" {
 			g.Outputs[i].Shape[1] = onnx.Named("sequence_length")
+			if fixed > 0 {
+				g.Outputs[i].Shape[1] = onnx.Fixed(int64(fixed))
+			}
 		}
 	}
 	g.Prune()
@@ -95,13 +117,20 @@ func (m *model) boundary(l int) []string {
 }
 
 // body is layers [from, to) as a model: from the ids where from is 0, else
-// from the hidden states before layer from; to those before layer to.
+// from the hidden states before layer from; to those before layer to, and the
+// new rows of the cache where the caller keeps it.
 func (m *model) body(from, to int) *onnx.Model {
 	var in []string
 	if from > 0 {
 		in = m.boundary(from)
 	}
-	return m.part(in, m.boundary(to))
+	out := m.boundary(to)
+	if m.fixed > 0 {
+		for l := from; l < to; l++ {
+			out = append(out, fmt.Sprintf("present.%d.key", l), fmt.Sprintf("present.%d.value", l))
+		}
+	}
+	return m.part(in, out)
 }
 
 // head is the part behind the last layer: final norm and logits.
@@ -112,17 +141,25 @@ func (m *model) part(in, out []string) *onnx.Model {
 	c := *m.graph
 	g := m.graph.Graph.Clone()
 	c.Graph = g
-	hidden := onnx.Shape{onnx.Named("batch_size"), onnx.Named("sequence_length"), onnx.Unknown}
+	// between declares a value that was inside the graph.
+	between := func(name string) onnx.Value {
+		v := onnx.Value{Name: name, Elem: m.types[name].Elem, Shape: onnx.Shape{onnx.Named("batch_size"), onnx.Named("sequence_length"), onnx.Unknown}}
+		if m.fixed > 0 {
+			v.Shape = m.types[name].Shape
+		}
+		return v
+	}
 	g.RemoveNodes(func(n *onnx.Node) bool {
 		return slices.ContainsFunc(n.Outputs, func(o string) bool { return slices.Contains(in, o) })
 	})
-	if !slices.Contains(out, "logits") {
-		g.Outputs = nil
-		for _, name := range out {
-			g.Output(name, onnx.F32, hidden...)
+	outputs := g.Outputs
+	g.Outputs = nil
+	for _, name := range out {
+		if i := slices.IndexFunc(outputs, func(v onnx.Value) bool { return v.Name == name }); i >= 0 {
+			g.Outputs = append(g.Outputs, outputs[i])
+			continue
 		}
-	} else {
-		g.Outputs = slices.DeleteFunc(g.Outputs, func(v onnx.Value) bool { return v.Name != "logits" })
+		g.Outputs = append(g.Outputs, between(name))
 	}
 	g.Prune()
 	used := map[string]bool{}
@@ -132,7 +169,7 @@ func (m *model) part(in, out []string) *onnx.Model {
 		}
 	}
 	for _, name := range in {
-		g.Input(name, onnx.F32, hidden...)
+		g.Inputs = append(g.Inputs, between(name))
 	}
 	g.Inputs = slices.DeleteFunc(g.Inputs, func(v onnx.Value) bool { return !used[v.Name] })
 	return &c

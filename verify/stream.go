@@ -98,12 +98,12 @@ func (s *stream) through(ctx context.Context, states []*state) error {
 		}
 		for _, st := range states {
 			hidden := make([][]float32, len(g.out))
-			err := s.run(ctx, g.session, g.part.Graph, g.in, st, func(name string, data []float32) error {
+			err := s.run(ctx, g.session, s.m, g.part.Graph, g.in, st, func(name string, data []float32) error {
 				if tensor, ok := watched(name); ok {
 					s.seen(tensor, float64(data[0]))
 					return nil
 				}
-				hidden[slices.Index(g.out, name)] = slices.Clone(data)
+				hidden[slices.Index(g.out, name)] = slices.Clone(data) // the library's memory
 				return nil
 			})
 			if err != nil {
@@ -157,7 +157,7 @@ func (s *stream) headRows(ctx context.Context, st *state, w fidelity.Window, eac
 	for at := w.First; at < w.Last; at += headChunk {
 		n := min(headChunk, w.Last-at)
 		part := st.slice(at-w.Start, at-w.Start+n)
-		err := s.run(ctx, s.head.session, s.head.part.Graph, s.head.in, part, func(_ string, data []float32) error {
+		err := s.run(ctx, s.head.session, s.m, s.head.part.Graph, s.head.in, part, func(_ string, data []float32) error {
 			vocab := len(data) / n
 			for i := range n {
 				if err := each(w, at+i, data[i*vocab:(i+1)*vocab]); err != nil {
