@@ -18,6 +18,9 @@ import (
 type Options struct {
 	// Logger gets warnings about oddities that do no harm. Default: silent.
 	Logger *slog.Logger
+	// LoRA is the folder of an adapter as PEFT saves it, whose products are
+	// added to the weights as they are read. Default: none.
+	LoRA string
 }
 
 // The formats of [Checkpoint.Format].
@@ -28,7 +31,7 @@ const (
 
 // Checkpoint is an open source of weights.
 type Checkpoint struct {
-	path, id, format, revision string
+	path, id, format, revision, adapter string
 
 	config  []byte
 	tensors []*tensor.Tensor
@@ -60,6 +63,11 @@ func Open(ctx context.Context, path string, o Options) (*Checkpoint, error) {
 	c, err := open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
+	}
+	if o.LoRA != "" {
+		if err := c.mergeLoRA(o.LoRA); err != nil {
+			return nil, errors.Join(fmt.Errorf("add adapter %s to %s: %w", o.LoRA, path, err), c.Close())
+		}
 	}
 	return c, nil
 }
@@ -94,6 +102,9 @@ func (c *Checkpoint) ID() string { return c.id }
 
 // Format is [HuggingFace] or [GGUF].
 func (c *Checkpoint) Format() string { return c.format }
+
+// Adapter is the folder of the adapter that was merged, "" without one.
+func (c *Checkpoint) Adapter() string { return c.adapter }
 
 // Path is the folder or file that was opened.
 func (c *Checkpoint) Path() string { return c.path }
@@ -162,6 +173,20 @@ func (c *Checkpoint) Close() error {
 		return fmt.Errorf("close checkpoint %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// closers are closed together.
+type closers []io.Closer
+
+// Close implements [io.Closer].
+func (c closers) Close() error {
+	var errs []error
+	for _, x := range c {
+		if x != nil {
+			errs = append(errs, x.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // setTensors fills the index by name.

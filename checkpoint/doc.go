@@ -3,6 +3,8 @@
 // source, tensors have Hugging Face names, shapes and row order, the config is
 // a config.json, and the tokenizer is a tokenizer.json.
 //
+// A LoRA adapter can be merged into the weights as they are read.
+//
 // Opening reads headers only; tensors are lazy. Checkpoints that another tool
 // has quantized are refused by arch.Parse on [Checkpoint.Config]; pickle files
 // are refused here, since loading one can run code. The package does not look
