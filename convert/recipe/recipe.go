@@ -95,8 +95,10 @@ type Rule struct {
 	Method string `json:"method,omitempty"`
 	// Scales is "f16" (default) or "f32".
 	Scales string `json:"scales,omitempty"`
-	// Input "int8" quantizes what the matrix multiplies as well, with one step
-	// for the whole activation (qdq dialect, 8 bits, calibration "text").
+	// Input "int8" quantizes what the matrix multiplies as well, in matrices of
+	// 8 bits with one scale a row: in the qdq dialect with one step that
+	// calibration "text" finds, in the fused one on the CPU with a step for each
+	// position, found at run time.
 	Input string `json:"input,omitempty"`
 }
 
@@ -265,8 +267,12 @@ func (r Rule) form(rec *Recipe) (plan.Form, error) {
 		switch {
 		case r.Input != "int8":
 			return plan.Form{}, fmt.Errorf("input %q: choose int8", r.Input)
-		case rec.Dialect != "qdq" || r.Bits != 8 || r.Block != 0:
-			return plan.Form{}, fmt.Errorf("input %q is for weights of 8 bits with one scale a row in the qdq dialect", r.Input)
+		case r.Bits != 8 || r.Block != 0:
+			return plan.Form{}, fmt.Errorf("input %q is for weights of 8 bits with one scale a row", r.Input)
+		case rec.Dialect == "fused" && rec.Target == "cpu" && rec.Activations == "float32":
+			// The steps are found at run time.
+		case rec.Dialect != "qdq":
+			return plan.Form{}, fmt.Errorf("input %q is for the qdq dialect, and for the fused one on the CPU with float32 activations", r.Input)
 		case rec.Calibration != "text":
 			return plan.Form{}, fmt.Errorf("input %q needs the ranges that calibration text gives", r.Input)
 		}
@@ -288,6 +294,8 @@ func (r Rule) form(rec *Recipe) (plan.Form, error) {
 		if f.Block == 0 && f.Bits == 4 {
 			f.Block = plan.AutoBlock
 		}
+	case f.Int8Input:
+		f.Linear, f.Symmetric, f.Columns = true, true, true
 	case f.Block == 0:
 		f.Block = 32
 	}

@@ -188,6 +188,8 @@ func (b *builder) linear(node, x string, m *matrix, bias string) string {
 	switch {
 	case m.form.IsFloat():
 		return b.floatLinear(node, x, m, bias)
+	case m.form.Int8Input && b.rec.Dialect == "fused":
+		return b.perTokenLinear(node, x, m, bias)
 	case m.form.Linear:
 		return b.dequantizedLinear(node, x, m, bias)
 	}
