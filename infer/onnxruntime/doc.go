@@ -22,7 +22,7 @@
 // always the last token's. attention_mask has P + S columns, those of the cache
 // first: either [1, P+S] of 1 (seen) and 0, and the graph sees to it that no
 // token sees a later one; or [1, 1, S, P+S] to be added to the scores, 0 or
-// -30000, with that already in it. Rows of the cache not in use are zeros or old
+// -10000, with that already in it. Rows of the cache not in use are zeros or old
 // rows, never NaN. P bounds the sequence. metadata.json may name a second graph
 // of the same P and another S for prompts (target_specs.prefill_model).
 //

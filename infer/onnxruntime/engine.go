@@ -205,9 +205,9 @@ func (e *engine) feed(chunk []int32, used, most, cacheRows int) error {
 	return nil
 }
 
-// masked is what an additive mask subtracts: far beyond any score, and within
+// masked is what an additive mask adds: far beyond any score, and within
 // float16.
-const masked = -30000
+const masked = -10000
 
 // fixedMask writes a mask of fixed length. Its columns are the cache's rows and,
 // where the cache does not hold the chunk itself, the chunk's; of either kind
