@@ -18,6 +18,7 @@ const (
 	Taken  Fate = iota + 1 // the provider runs it
 	Folded                 // computed once while the model loads
 	Left                   // not taken: it falls to the next provider, in the end the CPU
+	Host                   // could be taken, but the runtime keeps it on the CPU beside the shapes it computes with
 )
 
 // String is the word used in reports.
@@ -29,6 +30,8 @@ func (f Fate) String() string {
 		return "folded"
 	case Left:
 		return "left"
+	case Host:
+		return "host"
 	}
 	return "Fate(" + strconv.Itoa(int(f)) + ")"
 }
@@ -103,6 +106,7 @@ func (t *Target) PlaceWith(m *onnx.Model, o PlaceOptions) Placement {
 		}
 		p.out.Nodes = append(p.out.Nodes, place)
 	}
+	p.host()
 	for _, w := range p.order {
 		p.out.Warnings = append(p.out.Warnings, w.String())
 	}
@@ -118,24 +122,24 @@ func merged(base, over map[string]string) map[string]string {
 	return out
 }
 
-// Whole reports whether the provider takes every node that is not folded.
-func (p Placement) Whole() bool {
-	return !slices.ContainsFunc(p.Nodes, func(n NodePlace) bool { return n.Fate == Left })
-}
+// Whole reports whether the provider takes every node that is not folded or kept
+// on the host with the shapes.
+func (p Placement) Whole() bool { return p.Count(Left) == 0 }
 
-// Counts is the number of nodes of each fate.
-func (p Placement) Counts() (taken, folded, left int) {
-	for _, n := range p.Nodes {
-		switch n.Fate {
-		case Taken:
-			taken++
-		case Folded:
-			folded++
-		case Left:
-			left++
+// Count is the number of nodes of a fate.
+func (p Placement) Count(f Fate) int {
+	n := 0
+	for i := range p.Nodes {
+		if p.Nodes[i].Fate == f {
+			n++
 		}
 	}
-	return taken, folded, left
+	return n
+}
+
+// Counts is the number of nodes that are taken, folded and left.
+func (p Placement) Counts() (taken, folded, left int) {
+	return p.Count(Taken), p.Count(Folded), p.Count(Left)
 }
 
 // Left lists the nodes that are not taken.

@@ -251,7 +251,7 @@ func TestPlaceNodes(t *testing.T) {
 		{"3-bit blocks", 21, nbits(onnx.F32, 3, 4), "cpu", target.Left, target.BadForm, "attribute bits is 3, taken: 2 4 8"},
 		{"bfloat16 blocks on the CPU", 21, nbits(onnx.BF16, 4, 4), "cpu", target.Left, target.BadType, "input A is BFLOAT16, CPU 1.32.0 takes FLOAT, FLOAT16"},
 		{"bfloat16 blocks on CUDA", 21, nbits(onnx.BF16, 4, 0), "cuda", target.Taken, "", ""},
-		{"2-bit blocks on CUDA", 21, nbits(onnx.F16, 2, 0), "cuda", target.Left, target.BadForm, "bits is 2"},
+		{"3-bit blocks on CUDA", 21, nbits(onnx.F16, 3, 0), "cuda", target.Left, target.BadForm, "bits is 3"},
 		{"float32 attention on CUDA", 21, gqa(onnx.F32, onnx.F32, false), "cuda", target.Left, target.BadType, "input query is FLOAT, CUDA 1.31.1 takes BFLOAT16, FLOAT16"},
 		{"float16 attention on CUDA", 21, gqa(onnx.F16, onnx.F16, false), "cuda", target.Taken, "", ""},
 		{"int8 cache on CUDA", 21, gqa(onnx.F16, onnx.I8, false), "cuda", target.Taken, "", ""},

@@ -1,9 +1,11 @@
 package target
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -58,7 +60,11 @@ type Target struct {
 	Groups         []group   `json:"groups"`
 	Limits         []group   `json:"limits"`
 	Quantize       *quantize `json:"quantize"`
-	kernels        kernelTable
+	// HostOutputs lists operators whose results lie in main memory, HostInputs
+	// the inputs that kernels read from there, by operator. See placing.host.
+	HostOutputs []string            `json:"host_outputs"`
+	HostInputs  map[string][]string `json:"host_inputs"`
+	kernels     kernelTable
 }
 
 // Release is one version of the library behind a provider.
@@ -222,6 +228,26 @@ func (t *Target) Takes(domain, op string, opset int64) bool {
 		return len(t.kernels.matching(domain, op, schema.Since)) > 0 || t.kernels.function(domain, op, schema.Since)
 	}
 	return len(t.entries(t.Groups, domain, op, schema.Since)) > 0
+}
+
+// Operators lists what the target has at its release, as "ai.onnx/Add", sorted;
+// any operator version counts.
+func (t *Target) Operators() []string {
+	set := map[string]bool{}
+	add := func(domain, op string) { set[cmp.Or(domain, "ai.onnx")+"/"+op] = true }
+	for k := range t.kernels.kernels {
+		add(k[0], k[1])
+	}
+	for _, g := range t.Groups {
+		for _, o := range g.Operators {
+			if inRange(t.Release.Version, o.From, o.To) {
+				for _, op := range strings.Fields(o.Ops) {
+					add(o.Domain, op)
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
 }
 
 // entries lists the entries for an operator version at this release.

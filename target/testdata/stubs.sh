@@ -9,6 +9,12 @@ capi=$1 out=$2
 mkdir -p "$out"
 needed() { readelf -d "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | grep -E '^lib(cu|nv)'; }
 {
+	echo 'void *malloc(unsigned long); void free(void *);'
+	echo 'int cudaMalloc(void **p, unsigned long n) { *p = malloc(n); return 0; }'
+	echo 'int cudaMallocHost(void **p, unsigned long n) { *p = malloc(n); return 0; }'
+	echo 'int cudaHostAlloc(void **p, unsigned long n, unsigned f) { *p = malloc(n); return 0; }'
+	echo 'int cudaFree(void *p) { free(p); return 0; }'
+	echo 'int cudaFreeHost(void *p) { free(p); return 0; }'
 	echo 'int cudaGetDeviceCount(int *n) { *n = 1; return 0; }'
 	echo 'int cudaGetDevice(int *n) { *n = 0; return 0; }'
 	echo 'int cudaMemGetInfo(unsigned long *f, unsigned long *t) { *f = *t = 1ul << 34; return 0; }'
@@ -20,7 +26,7 @@ needed() { readelf -d "$1" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | grep -E '^li
 	for so in "$capi"/libonnxruntime_providers_cuda.so "$capi"/libonnxruntime_providers_tensorrt.so; do
 		readelf -W --dyn-syms "$so" | awk '$7 == "UND" { sub(/@.*/, "", $8); print $8 }'
 	done | sort -u | grep -E '^(cu[a-zA-Z]|__cuda|createInfer|createNvOnnx|getPluginRegistry)' |
-		grep -vxE 'cuda(GetDeviceCount|GetDevice|MemGetInfo|RuntimeGetVersion|DriverGetVersion|GetErrorString|GetErrorName)' |
+		grep -vxE 'cuda(Malloc|MallocHost|HostAlloc|Free|FreeHost|GetDeviceCount|GetDevice|MemGetInfo|RuntimeGetVersion|DriverGetVersion|GetErrorString|GetErrorName)' |
 		sed 's/.*/long &(void) { return 0; }/'
 } >"$out/stub.c"
 for so in "$capi"/libonnxruntime_providers_cuda.so "$capi"/libonnxruntime_providers_tensorrt.so; do
