@@ -54,7 +54,7 @@ func (o calibration) check(cmd *cobra.Command) error {
 // calibrateCommand gathers statistics on their own.
 func calibrateCommand(c *common) *cobra.Command {
 	var o calibration
-	var model, output string
+	var model, lora, output string
 	cmd := command("calibrate", "Learn which channels of a checkpoint's activations matter",
 		`Runs a text through the checkpoint's float32 model, a layer at a time, and
 writes a statistics file: for each input of each layer the mean square and the
@@ -72,11 +72,11 @@ An interrupted run goes on where it was.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			path, err := c.checkpointPath(model)
+			log, err := c.logger(cmd)
 			if err != nil {
 				return err
 			}
-			ck, err := checkpoint.Open(cmd.Context(), path, checkpoint.Options{})
+			ck, err := c.openCheckpoint(cmd.Context(), log, model, lora)
 			if err != nil {
 				return err
 			}
@@ -97,6 +97,7 @@ An interrupted run goes on where it was.`,
 		})
 	f := cmd.Flags()
 	f.StringVar(&model, "model", "", "checkpoint, as for convert (required)")
+	f.StringVar(&lora, "lora", "", loraHelp)
 	f.StringVar(&output, "output", "", "statistics file to write (required)")
 	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text) or a text file")
 	f.IntVar(&o.tokens, "tokens", 4096, "tokens of the text that are used")
@@ -167,7 +168,7 @@ func (c *common) textStats(ctx context.Context, ck *checkpoint.Checkpoint, spec 
 		c.note("calibration: the text gives %d of %d tokens", n, o.tokens)
 	}
 	req := calibrateRequest{
-		Library: library, Model: ck.Path(), Threads: c.Threads, Windows: windows,
+		Library: library, Model: ck.Path(), LoRA: ck.Adapter(), Threads: c.Threads, Windows: windows,
 		Source: fmt.Sprintf("%d tokens of %s", n, name), Output: kept,
 		State: filepath.Join(dir, key+".state"), Key: key,
 	}
@@ -243,6 +244,7 @@ func calibrationIDs(ck *checkpoint.Checkpoint, text string) (ids, prefix []int32
 type calibrateRequest struct {
 	Library string    `json:"library"`
 	Model   string    `json:"model"`
+	LoRA    string    `json:"lora,omitempty"`
 	Threads int       `json:"threads"`
 	Windows [][]int32 `json:"windows"`
 	Source  string    `json:"source"`
@@ -303,7 +305,7 @@ func (c *common) runCalibrate(ctx context.Context, req calibrateRequest, progres
 }
 
 func calibrateHere(ctx context.Context, req calibrateRequest, progress func(done int)) error {
-	ck, err := checkpoint.Open(ctx, req.Model, checkpoint.Options{})
+	ck, err := checkpoint.Open(ctx, req.Model, checkpoint.Options{LoRA: req.LoRA})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 
 type convertOptions struct {
 	model, output    string
+	lora             string
 	formats          []string
 	targets          []string
 	precisions       []string
@@ -44,6 +45,7 @@ loaded and compared with the float32 graph; the figures go into metadata.json.`,
 		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runConvert(cmd.Context(), c, cmd, o) })
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "checkpoint: a Hugging Face folder, a GGUF file, "+hubHelp+",\nor sample:stories260K, a 1 MB model inside this program (required)")
+	f.StringVar(&o.lora, "lora", "", loraHelp)
 	f.StringVar(&o.output, "output", "", "folder that receives onnx/… (required)")
 	f.StringSliceVar(&o.formats, "formats", []string{"onnx"}, "formats to write: onnx")
 	f.StringSliceVar(&o.targets, "target-eps", nil, "execution providers to write for, ignoring case: cpu")
@@ -108,11 +110,7 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	if opts.Logger, err = c.logger(cmd); err != nil {
 		return err
 	}
-	model, err := c.source(ctx, opts.Logger, o.model)
-	if err != nil {
-		return err
-	}
-	ck, err := checkpoint.Open(ctx, model, checkpoint.Options{Logger: opts.Logger})
+	ck, err := c.openCheckpoint(ctx, opts.Logger, o.model, o.lora)
 	if err != nil {
 		return err
 	}

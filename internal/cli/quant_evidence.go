@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
@@ -21,6 +20,7 @@ import (
 // evidenceFlags say on what artifacts are compared, and with what.
 type evidenceFlags struct {
 	referenceLogits, source, saveLogits string
+	lora                                string
 	text, definition                    string
 	tokens                              int
 }
@@ -28,6 +28,7 @@ type evidenceFlags struct {
 func (e *evidenceFlags) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&e.source, "source", "", "checkpoint the artifacts were made from: its float32 graph is the reference")
+	f.StringVar(&e.lora, "lora", "", "LoRA adapter that was merged into --source, as for convert")
 	f.StringVar(&e.referenceLogits, "reference-logits", "", "file of --save-logits to compare with, instead of running a reference")
 	f.StringVar(&e.saveLogits, "save-logits", "", "file that keeps the reference's logits: two bytes per token and vocabulary entry")
 	f.StringVar(&e.text, "text", "", "text file to compare on (default: a text inside this program)")
@@ -36,6 +37,7 @@ func (e *evidenceFlags) bind(cmd *cobra.Command) {
 sliding:N:STRIDE as Hugging Face counts perplexity, second-half:N as llama.cpp
 does (default: windows:512, or the model's context where that is shorter)`)
 	cmd.MarkFlagsMutuallyExclusive("source", "reference-logits")
+	cmd.MarkFlagsMutuallyExclusive("lora", "reference-logits")
 	cmd.MarkFlagsMutuallyExclusive("save-logits", "reference-logits")
 }
 
@@ -278,7 +280,7 @@ func (c *common) reference(ctx context.Context, cmd *cobra.Command, f *evidenceF
 		e.Reference, req.ReferenceLogits = h.Reference, f.referenceLogits
 		return nil
 	case f.source != "":
-		job, err := c.rebuild(ctx, cmd, f.source, tmp)
+		job, err := c.rebuild(ctx, cmd, f.source, f.lora, tmp)
 		if err != nil {
 			return fmt.Errorf("rebuild the reference from --source: %w", err)
 		}
@@ -313,16 +315,12 @@ func (c *common) reference(ctx context.Context, cmd *cobra.Command, f *evidenceF
 }
 
 // rebuild writes the float32 graph of a checkpoint into a folder.
-func (c *common) rebuild(ctx context.Context, cmd *cobra.Command, source, tmp string) (*convert.Job, error) {
+func (c *common) rebuild(ctx context.Context, cmd *cobra.Command, source, lora, tmp string) (*convert.Job, error) {
 	log, err := c.logger(cmd)
 	if err != nil {
 		return nil, err
 	}
-	path, err := c.source(ctx, log, source)
-	if err != nil {
-		return nil, err
-	}
-	ck, err := checkpoint.Open(ctx, path, checkpoint.Options{Logger: log})
+	ck, err := c.openCheckpoint(ctx, log, source, lora)
 	if err != nil {
 		return nil, err
 	}

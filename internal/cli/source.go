@@ -8,11 +8,27 @@ import (
 	"os"
 	"sync"
 
+	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/hub"
 )
 
 // hubHelp says what a hub id looks like.
 const hubHelp = "a Hugging Face hub id owner/name[@revision][:gguf-file]"
+
+// loraHelp is the text of --lora.
+const loraHelp = "LoRA adapter to merge into the weights: a folder as PEFT saves it, or its hub id"
+
+// openCheckpoint opens what --model and --lora name.
+func (c *common) openCheckpoint(ctx context.Context, log *slog.Logger, model, lora string) (*checkpoint.Checkpoint, error) {
+	path, err := c.source(ctx, log, model)
+	if err != nil {
+		return nil, err
+	}
+	if lora, err = c.adapter(ctx, log, lora); err != nil {
+		return nil, err
+	}
+	return checkpoint.Open(ctx, path, checkpoint.Options{Logger: log, LoRA: lora})
+}
 
 // source is the path of a checkpoint that a user named: a file or folder that
 // is there, the embedded sample, or a hub id, whose files are fetched into the
