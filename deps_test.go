@@ -26,7 +26,7 @@ var level = map[string]int{
 	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2, "hub": 2, "internal/fakehub": 1, "target": 2,
 	"calibrate": 3, "calibrate/layerwise": 3,
-	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/mix": 3,
+	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/mix": 3,
 	"infer": 3, "infer/onnxruntime": 3,
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
@@ -46,7 +46,7 @@ var besides = map[string][]string{
 	"convert/recipe":      {"convert/plan", "calibrate"},
 	"convert/mix":         {"calibrate", "calibrate/layerwise", "convert/plan", "convert/recipe"},
 	"calibrate/layerwise": {"calibrate", "convert/plan", "convert/recipe", "convert/toonnx"},
-	"convert/toonnx":      {"convert/plan", "convert/recipe"},
+	"convert/toonnx":      {"convert/plan", "convert/recipe", "convert/toonnx/passes"},
 	"convert":             {"convert/plan", "convert/recipe", "convert/toonnx", "calibrate"},
 	"infer/onnxruntime":   {"infer"},
 }

@@ -172,6 +172,9 @@ func run(t *testing.T, src string, o convert.Options) *convert.Job {
 	if err := job.Write(ctx); err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range job.Failures() {
+		t.Fatalf("%s: %v", f.Dir, f.Err)
+	}
 	if err := job.WriteMetadata(ctx); err != nil {
 		t.Fatal(err)
 	}

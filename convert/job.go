@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
@@ -16,6 +17,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/target"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
@@ -24,6 +26,8 @@ type Job struct {
 	Spec      *arch.Spec
 	Plan      *plan.Plan
 	Artifacts []*Artifact // parallel to Plan.Artifacts
+
+	failures []Failure
 
 	ck    *checkpoint.Checkpoint
 	opts  Options
@@ -44,7 +48,9 @@ type Artifact struct {
 }
 
 // New plans a conversion: checks the checkpoint against its architecture,
-// builds and checks every graph, lays out every file. It writes nothing.
+// builds and checks every graph, lays out every file. It writes nothing. An
+// artifact that cannot be planned becomes one of [Job.Failures]; it is an error
+// where none is left.
 func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
@@ -57,6 +63,9 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 		return nil, err
 	}
 	j := &Job{Spec: spec, Plan: &plan.Plan{}, ck: ck, opts: o}
+	if err := j.applyHints(); err != nil {
+		return nil, err
+	}
 	recipes, err := j.recipes()
 	if err != nil {
 		return nil, err
@@ -67,8 +76,14 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 			return nil, err
 		}
 		if err := j.add(r, reads); err != nil {
-			return nil, err
+			if r.reference {
+				return nil, err
+			}
+			j.failures = append(j.failures, Failure{r.dir, err})
 		}
+	}
+	if err := j.survivors(); err != nil {
+		return nil, err
 	}
 	for _, w := range spec.Weights() {
 		if r := reads[w.Name]; r != nil {
@@ -83,20 +98,27 @@ type wanted struct {
 	dir string
 	*recipe.Recipe
 	reference bool
+	provider  *target.Target // nil for base and the reference
 }
 
 func (j *Job) recipes() ([]wanted, error) {
 	var out []wanted
-	add := func(target, name string, reference bool) error {
-		r, err := recipe.Load(target, name)
+	add := func(to, name string, reference bool) error {
+		folder, _, _ := strings.Cut(to, "@")
+		r, err := recipe.Load(folder, name)
 		if err != nil {
 			return err
 		}
-		dir := path.Join("onnx", target, r.Name)
-		if reference {
-			dir = "reference"
+		w := wanted{dir: path.Join("onnx", folder, r.Name), Recipe: r, reference: reference}
+		switch {
+		case reference:
+			w.dir = "reference"
+		case folder != "base":
+			if w.provider, err = target.Find(to); err != nil {
+				return err
+			}
 		}
-		out = append(out, wanted{dir, r, reference})
+		out = append(out, w)
 		return nil
 	}
 	if !j.opts.NoBase {
@@ -121,6 +143,11 @@ func (j *Job) recipes() ([]wanted, error) {
 
 // add plans one artifact and enters its pieces into the reads.
 func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
+	rec, err := hinted(w, j.opts.Hints)
+	if err != nil {
+		return err
+	}
+	w.Recipe = rec
 	art, err := toonnx.Build(j.Spec, w.Recipe, toonnx.Options{
 		AllLogits:  j.opts.AllLogits || w.reference,
 		MaxContext: j.opts.MaxContext,
@@ -130,31 +157,14 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	if err != nil {
 		return err
 	}
-	graph, err := checked(art.Model)
+	graph, err := checked(w, art.Model)
 	if err != nil {
 		return fmt.Errorf("plan the graph of %s: %w", w.dir, err)
-	}
-	index := len(j.Plan.Artifacts)
-	for _, p := range art.Pieces {
-		r := reads[p.Weight.Name]
-		if r == nil {
-			t, ok := j.ck.Tensor(p.Weight.Name)
-			if !ok {
-				return fmt.Errorf("tensor %q is not in %s", p.Weight.Name, j.ck.ID())
-			}
-			r = &plan.Read{Tensor: t, Role: p.Weight.Role, Layer: p.Weight.Layer, Rows: 1, Cols: p.Weight.Shape[0]}
-			if len(p.Weight.Shape) == 2 {
-				r.Rows, r.Cols = p.Weight.Shape[0], p.Weight.Shape[1]
-			}
-			reads[p.Weight.Name] = r
-		}
-		p.Output.Artifact, p.Output.Tuned = index, w.Calibration != ""
-		r.Outputs = append(r.Outputs, p.Output)
 	}
 	a := &Artifact{Dir: w.dir, Recipe: w.Recipe, Reference: w.reference}
 	pa := &plan.Artifact{Dir: w.dir, Data: art.Data, Files: []plan.File{{Name: modeldir.ModelFile, Data: graph}}}
 	if art.Prefill != nil {
-		b, err := checked(art.Prefill)
+		b, err := checked(w, art.Prefill)
 		if err != nil {
 			return fmt.Errorf("plan the prefill graph of %s: %w", w.dir, err)
 		}
@@ -166,15 +176,48 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	}
 	pa.Files = append(pa.Files, support...)
 	a.Metadata = j.metadata(a, pa, int64(len(graph)))
+	if err := j.enter(w, art.Pieces, reads); err != nil {
+		return err
+	}
 	j.Plan.Artifacts = append(j.Plan.Artifacts, pa)
 	j.Artifacts = append(j.Artifacts, a)
 	return nil
 }
 
-// checked encodes a graph that has been checked.
-func checked(m *onnx.Model) ([]byte, error) {
+// enter adds the pieces of the artifact that comes next to the reads.
+func (j *Job) enter(w wanted, pieces []toonnx.Piece, reads map[string]*plan.Read) error {
+	for _, p := range pieces {
+		if _, ok := j.ck.Tensor(p.Weight.Name); !ok {
+			return fmt.Errorf("tensor %q is not in %s", p.Weight.Name, j.ck.ID())
+		}
+	}
+	index := len(j.Plan.Artifacts)
+	for _, p := range pieces {
+		r := reads[p.Weight.Name]
+		if r == nil {
+			t, _ := j.ck.Tensor(p.Weight.Name)
+			r = &plan.Read{Tensor: t, Role: p.Weight.Role, Layer: p.Weight.Layer, Rows: 1, Cols: p.Weight.Shape[0]}
+			if len(p.Weight.Shape) == 2 {
+				r.Rows, r.Cols = p.Weight.Shape[0], p.Weight.Shape[1]
+			}
+			reads[p.Weight.Name] = r
+		}
+		p.Output.Artifact, p.Output.Tuned = index, w.Calibration != ""
+		r.Outputs = append(r.Outputs, p.Output)
+	}
+	return nil
+}
+
+// checked encodes a graph that has been checked, and that its execution provider
+// would take whole by what is known of it.
+func checked(w wanted, m *onnx.Model) ([]byte, error) {
 	if err := onnx.Check(m, onnx.CheckOptions{Complete: true}); err != nil {
 		return nil, err
+	}
+	if w.provider != nil {
+		if err := w.provider.Place(m).Err(); err != nil {
+			return nil, err
+		}
 	}
 	return m.Encode()
 }

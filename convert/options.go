@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 	"strings"
 
 	"github.com/shirou/gopsutil/v4/disk"
+
+	"github.com/llama-pajamas/llama-pajamas/target"
 )
 
 // Version is stamped into every artifact.
@@ -21,7 +22,8 @@ const staging = ".llama-pajamas-partial"
 
 // Target asks for one execution provider's artifacts.
 type Target struct {
-	// Name is the folder below onnx/: "cpu".
+	// Name is the folder below onnx/, such as "cpu", with "@RELEASE" where
+	// graphs may use what a newer release of the provider's library knows.
 	Name string
 	// Recipes are built-in names or recipe files.
 	Recipes []string
@@ -45,6 +47,9 @@ type Options struct {
 	Workers int
 	// MaxContext caps the positions the model is made for; default its own.
 	MaxContext int
+	// Hints shape the graphs of the targets; what they say of the model must be
+	// right.
+	Hints target.Hints
 	// AllLogits computes the logits of every position instead of the last.
 	AllLogits bool
 	// Progress is called with source elements done and in all, from several
@@ -57,17 +62,18 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// KnownTargets lists the execution providers this release writes for.
-var knownTargets = []string{"cpu"}
-
-// ParseTarget finds a target by name, ignoring case and an
-// "ExecutionProvider" suffix.
+// ParseTarget finds an execution provider by any name package target knows,
+// ignoring case, and returns its folder's name, with the release where one was
+// asked for: "tensorrt@10.15".
 func ParseTarget(name string) (string, error) {
-	n := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(name)), "executionprovider")
-	if slices.Contains(knownTargets, n) {
-		return n, nil
+	t, err := target.Find(name)
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("target %q: this release writes for %s", name, strings.Join(knownTargets, ", "))
+	if _, release, ok := strings.Cut(name, "@"); ok {
+		return t.Name + "@" + strings.TrimSpace(release), nil
+	}
+	return t.Name, nil
 }
 
 func (o *Options) fill() error {

@@ -7,16 +7,20 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx/passes"
+	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
 	"github.com/llama-pajamas/llama-pajamas/internal/reference"
 	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
+	"github.com/llama-pajamas/llama-pajamas/target"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
@@ -92,6 +96,22 @@ def hosted(decode, prefill, tokens, prompt):
     for t in tokens[prompt:]:
         out.append(step(decode, [t], 0))
     return out
+def shared(decode, prefill, tokens, prompt):
+    ins = {i.name: i for i in decode.get_inputs()}
+    past = {n: np.zeros(i.shape, NP[i.type]) for n, i in ins.items() if n.startswith('past')}
+    context = next(iter(past.values())).shape[2]
+    at, out = 0, []
+    for n in [prompt] + [1]*(len(tokens) - prompt):
+        s = prefill if n == prompt else decode
+        mask = np.zeros((1, context), np.int64)
+        mask[:, :at+n] = 1
+        feed = dict(past, input_ids=np.array([tokens[at:at+n]], np.int64), attention_mask=mask[:, :at+n] if s is prefill else mask)
+        if 'position_ids' in ins: feed['position_ids'] = np.arange(at, at+n)[None]
+        got = dict(zip([o.name for o in s.get_outputs()], s.run(None, feed)))
+        past = {p: got[p.replace('past_key_values', 'present')] for p in past}
+        at += n
+        out.append(got['logits'][0, -1].astype(float).tolist())
+    return out
 def judge(c):
     d = c['Dir']
     ops = check(os.path.join(d, 'model.onnx'))
@@ -99,6 +119,8 @@ def judge(c):
     second = os.path.join(d, 'model_prefill.onnx')
     if os.path.exists(second):
         ops |= check(second)
+        if 'GroupQueryAttention' in ops:
+            return {'Ops': sorted(ops), 'Logits': shared(s, session(second), c['Tokens'], c['Prompt'])}
         return {'Ops': sorted(ops), 'Logits': hosted(s, session(second), c['Tokens'], c['Prompt'])}
     if c['Exact']:
         return {'Ops': sorted(ops), 'Logits': growing(Exact(os.path.join(d, 'model.onnx')), c['Tokens'][:c['Prompt']], c['Prompt'])}
@@ -276,4 +298,97 @@ func turned(t *testing.T, src []byte, rows, cols, bits int) []byte {
 		t.Fatal(err)
 	}
 	return dst
+}
+
+// form is a way to write a graph, and what to do to it afterwards.
+type form struct {
+	name   string
+	recipe string // keys of a recipe file beside name, summary and precision
+	hints  target.Hints
+	target string
+	edit   func(m *onnx.Model) error
+	has    []string // operators that must be there
+	lacks  []string
+}
+
+// TestForms writes float32 graphs in every form that recipes, hints and passes
+// give, and wants the logits of the plain forward pass from each: before and
+// after a pass they are the same.
+func TestForms(t *testing.T) {
+	const standard = `"target": "tensorrt", "dialect": "qdq", "activations": "float32", "rules": [{"bits": 32}]`
+	const fused = `"target": "cpu", "dialect": "fused", "activations": "float32", "rules": [{"bits": 32}]`
+	forms := []form{
+		{name: "standard", recipe: standard, target: "tensorrt", lacks: []string{"Attention", "RMSNormalization", "RotaryEmbedding"}},
+		{name: "newer", recipe: standard, target: "tensorrt@10.15", hints: target.Hints{FusedOps: true}, has: []string{"Attention", "RMSNormalization", "RotaryEmbedding"}},
+		{name: "newer-24", recipe: standard, target: "tensorrt@10.15", hints: target.Hints{FusedOps: true, Opset: 24}, has: []string{"Attention"}},
+		{name: "newer-norms-apart", recipe: standard, target: "tensorrt@10.15", hints: target.Hints{FusedOps: true},
+			edit: func(m *onnx.Model) error { return passes.Decompose(m, "RMSNormalization") }, has: []string{"Attention", "Sqrt"}, lacks: []string{"RMSNormalization"}},
+		{name: "attention-only", recipe: standard, target: "tensorrt@10.14", hints: target.Hints{FusedOps: true}, has: []string{"Attention", "Sqrt"}, lacks: []string{"RMSNormalization"}},
+		{name: "fused", recipe: fused, target: "cpu", has: []string{"GroupQueryAttention"}},
+		{name: "fused-apart", recipe: fused, target: "cpu", edit: func(m *onnx.Model) error { return passes.Decompose(m) },
+			has: []string{"GroupQueryAttention", "Sigmoid"}, lacks: []string{"SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "QuickGelu"}},
+		{name: "fixed-decode", recipe: `"fixed_decode": true, "context": 128, ` + fused, target: "cpu", hints: target.Hints{KVCacheForm: target.CacheShared}, has: []string{"GroupQueryAttention"}},
+		{name: "host-cache", recipe: standard, target: "tensorrt", hints: target.Hints{KVCacheForm: target.CacheHost, PrefillChunk: 4, MaxContext: 64}, lacks: []string{"Shape", "Range"}},
+		{name: "host-cache-whole-prompt", recipe: standard, target: "tensorrt", hints: target.Hints{KVCacheForm: target.CacheHost, PrefillChunk: 16}},
+	}
+	var requests []judgement
+	var tests []form
+	for _, name := range []string{"smollm2", "qwen3", "llama-bias", "llama-linear", "llama2"} {
+		v, err := tinymodel.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src := tiny(t, name)
+		tokens, want := referenceLogits(t, v)
+		for _, f := range forms {
+			out := t.TempDir()
+			file := filepath.Join(out, "recipe.json")
+			text := fmt.Sprintf(`{"name": "form", "summary": "test", "precision": "fp32", %s}`, f.recipe)
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			job := run(t, src, convert.Options{Output: filepath.Join(out, "model"), NoBase: true, Hints: f.hints, Targets: []convert.Target{{Name: f.target, Recipes: []string{file}}}})
+			dir := filepath.Join(out, "model", filepath.FromSlash(job.Artifacts[0].Dir))
+			if f.edit != nil {
+				edit(t, filepath.Join(dir, modeldir.ModelFile), f.edit)
+			}
+			requests = append(requests, judgement{Dir: dir, Tokens: tokens, Prompt: 9, Quantize: true, what: name + ", " + f.name, bound: 1e-4, want: want})
+			tests = append(tests, f)
+		}
+	}
+	for i, got := range judge(t, requests) {
+		for _, op := range tests[i].has {
+			if !slices.Contains(got.Ops, op) {
+				t.Errorf("%s: no %s among %v", requests[i].what, op, got.Ops)
+			}
+		}
+		for _, op := range tests[i].lacks {
+			if slices.Contains(got.Ops, op) {
+				t.Errorf("%s: still has %s", requests[i].what, op)
+			}
+		}
+	}
+}
+
+// edit changes a graph in place.
+func edit(t *testing.T, file string, change func(m *onnx.Model) error) {
+	t.Helper()
+	f, err := onnx.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := change(f.Model); err != nil {
+		t.Fatal(err)
+	}
+	if err := onnx.Check(f.Model, onnx.CheckOptions{Complete: true}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := f.Model.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -38,7 +38,9 @@ func (j *Job) BytesPerWorker() int64 {
 }
 
 // Write fills the staging folder: every file of every artifact but its
-// metadata, which [Job.WriteMetadata] adds last.
+// metadata, which [Job.WriteMetadata] adds last. An artifact whose weights do
+// not fit its forms becomes one of [Job.Failures]; it is an error where none is
+// left.
 func (j *Job) Write(ctx context.Context) error {
 	if err := j.prepare(); err != nil {
 		return err
@@ -53,7 +55,11 @@ func (j *Job) Write(ctx context.Context) error {
 	if err := errors.Join(w.run(ctx), w.close()); err != nil {
 		return err
 	}
-	return j.checkRounding()
+	j.checkRounding(&w.failed)
+	if err := j.drop(&w.failed); err != nil {
+		return err
+	}
+	return j.survivors()
 }
 
 // prepare makes an empty staging folder, after all reasons to refuse.
@@ -111,6 +117,7 @@ type writer struct {
 	job   *Job
 	files []*os.File // data files, parallel to the artifacts
 	cols  columnStore
+	failed
 	total int64
 	done  int64
 	mu    sync.Mutex // serializes progress
@@ -240,6 +247,7 @@ type encoded struct {
 	fold                *calibrate.Fold
 	data, scales, zeros []byte
 	counts              roundings
+	err                 error
 }
 
 // roundings counts what 16-bit storage did to the values.
@@ -254,6 +262,9 @@ func (e *encoder) chunk(c chunk) error {
 	used := 0
 	for i := range c.read.Outputs {
 		o := &c.read.Outputs[i]
+		if e.w.has(o.Artifact) {
+			continue
+		}
 		enc := (*encoded)(nil)
 		var fold *calibrate.Fold
 		if o.Tuned {
@@ -275,9 +286,17 @@ func (e *encoder) chunk(c chunk) error {
 				values, importance = e.fold(c, fold)
 			}
 			enc.fold = fold
-			if err := enc.encode(encodedForm(o.Form), values, importance, c); err != nil {
-				return fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, err)
+			enc.err = enc.encode(encodedForm(o.Form), values, importance, c)
+			if enc.err != nil {
+				enc.err = fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, enc.err)
+				if !finite(e.values) {
+					return enc.err
+				}
 			}
+		}
+		if enc.err != nil {
+			e.w.add(o.Artifact, enc.err)
+			continue
 		}
 		if err := e.w.store(c, o, enc); err != nil {
 			return err
@@ -355,22 +374,6 @@ func (w *writer) store(c chunk, o *plan.Output, e *encoded) error {
 		at := part.region.Offset + int64(c.row)*int64(part.region.RowBytes)
 		if _, err := io.NewOffsetWriter(f, at).Write(part.data); err != nil {
 			return fmt.Errorf("write tensor %q: %w", c.read.Tensor.Name, err)
-		}
-	}
-	return nil
-}
-
-// checkRounding refuses artifacts whose 16-bit weights overflowed.
-func (j *Job) checkRounding() error {
-	for _, a := range j.Artifacts {
-		if a.counts.overflow > 0 {
-			return &tensor.UnsupportedError{
-				What: fmt.Sprintf("%s: %d weights lie beyond 65504, the end of 16-bit floats", a.Dir, a.counts.overflow),
-				Hint: "convert without base (--no-base)",
-			}
-		}
-		if a.counts.flushed > 0 {
-			j.opts.Logger.Warn("weights too small for 16-bit floats became zero", "artifact", a.Dir, "weights", a.counts.flushed)
 		}
 	}
 	return nil

@@ -42,8 +42,12 @@ type Recipe struct {
 	// (qdq dialect): "Attention", "RMSNormalization", "RotaryEmbedding"; they
 	// need opset 23.
 	Operators []string `json:"operators,omitempty"`
-	// Context caps the positions of a static graph's cache; default 2048.
+	// Context caps the positions of a cache of fixed length; default 2048.
 	Context int `json:"context,omitempty"`
+	// FixedDecode writes a graph of fixed shapes for one token over a cache of
+	// Context positions, beside one of open shapes for prompts: what a CUDA
+	// graph wants (fused dialect).
+	FixedDecode bool `json:"fixed_decode,omitempty"`
 	// Prefill is the number of tokens a static prefill graph takes; default 64.
 	Prefill int `json:"prefill,omitempty"`
 	// Activations is the element type between nodes: "float32" or "float16".
@@ -182,8 +186,14 @@ func (r *Recipe) check() error {
 			return bad("operators", "%q needs opset 23", op)
 		}
 	}
-	if r.Context < 0 || r.Prefill < 0 || (r.Context != 0 || r.Prefill != 0) && r.Dialect != "static" {
-		return bad("context", "context %d and prefill %d: positive numbers, for the static dialect alone", r.Context, r.Prefill)
+	if r.FixedDecode && r.Dialect != "fused" {
+		return bad("fixed_decode", "it is for the fused dialect")
+	}
+	if r.Context < 0 || r.Context != 0 && r.Dialect != "static" && !r.FixedDecode {
+		return bad("context", "%d: a positive number, for caches of fixed length alone", r.Context)
+	}
+	if r.Prefill < 0 || r.Prefill != 0 && r.Dialect != "static" {
+		return bad("prefill", "%d: a positive number, for the static dialect alone", r.Prefill)
 	}
 	if r.KVCache != "" && r.Dialect != "fused" {
 		return bad("kv_cache", "%q wants the fused dialect", r.KVCache)

@@ -8,6 +8,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx/passes"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -79,13 +80,17 @@ func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
 		o.MaxContext = spec.MaxContext
 	}
 	if rec.Dialect != "static" {
-		return build(spec, rec, o, 0)
+		art, err := build(spec, rec, o, 0)
+		if err != nil || !rec.FixedDecode {
+			return art, err
+		}
+		return fixedDecode(art, rec, o)
 	}
 	art, err := build(spec, rec, o, 1)
 	if err != nil {
 		return nil, err
 	}
-	prefill, err := build(spec, rec, o, cmp.Or(rec.Prefill, staticPrefill))
+	prefill, err := build(spec, rec, o, PrefillTokens(rec))
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +98,31 @@ func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
 		return nil, fmt.Errorf("plan %s/%s: the two graphs lay their data out differently", rec.Target, rec.Name)
 	}
 	art.Prefill = prefill.Model
+	return art, nil
+}
+
+// Context is the length of the caches that a recipe's fixed graphs are made for.
+func Context(rec *recipe.Recipe, o Options) int {
+	return min(o.MaxContext, cmp.Or(rec.Context, staticContext))
+}
+
+// PrefillTokens is the number of tokens that a static prefill graph takes.
+func PrefillTokens(rec *recipe.Recipe) int { return cmp.Or(rec.Prefill, staticPrefill) }
+
+// fixedDecode adds a copy of the graph for one token over a full-length cache,
+// which takes the first place. With its shapes fixed nothing is left that would
+// be computed on the host, so that it can be recorded once and replayed: the
+// mask has the cache's length, and says how much of it is used.
+func fixedDecode(art *Artifact, rec *recipe.Recipe, o Options) (*Artifact, error) {
+	decode := *art.Model
+	decode.Graph = art.Model.Graph.Clone()
+	n := int64(Context(rec, o))
+	dims := map[string]int64{"batch_size": 1, "sequence_length": 1, "total_sequence_length": n, "past_sequence_length": n}
+	if err := passes.FixDims(&decode, dims); err != nil {
+		return nil, fmt.Errorf("plan %s/%s: %w", rec.Target, rec.Name, err)
+	}
+	passes.FoldShapes(&decode)
+	art.Prefill, art.Model = art.Model, &decode
 	return art, nil
 }
 

@@ -1,7 +1,6 @@
 package toonnx
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 
@@ -41,7 +40,7 @@ const (
 // apart, so that the cache is read in place and not copied.
 func (b *builder) static(tokens int) {
 	s := b.spec
-	context := min(s.MaxContext, b.opts.MaxContext, cmp.Or(b.rec.Context, staticContext))
+	context := Context(b.rec, b.opts)
 	d := &staticDecoder{builder: b, tokens: int64(tokens), context: int64(context), half: int64(s.HeadDim / 2)}
 	ids := b.g.Input("input_ids", onnx.I64, onnx.Fixed(1), onnx.Fixed(d.tokens))
 	d.mask = b.g.Input("attention_mask", b.act, onnx.Fixed(1), onnx.Fixed(1), onnx.Fixed(d.tokens), onnx.Fixed(d.context+d.tokens))
