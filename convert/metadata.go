@@ -51,7 +51,7 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 			Format: "onnx", ExecutionProvider: provider, Target: r.Target,
 			Precision: r.Precision, Recipe: r.Name,
 			Opset: int(toonnx.OpsetOf(r)), MinORTVersion: toonnx.MinORTVersion,
-			ActivationType: r.Activations, Dialect: r.Dialect, RanOnDevice: "not run on the device",
+			ActivationType: r.Activations, IntegerInputs: integerInputs(s, r), Dialect: r.Dialect, RanOnDevice: "not run on the device",
 		},
 		Source: modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
 		Architecture: modeldir.Architecture{

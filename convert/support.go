@@ -112,5 +112,8 @@ func genaiConfig(s *arch.Spec, m *onnx.Model, files []plan.File) modeldir.GenAI 
 			ShareBuffer: fused,
 		},
 	}
+	if multipliesIntegers(m) {
+		g.Model.Decoder.SessionOptions.ExactProducts = "1"
+	}
 	return g
 }

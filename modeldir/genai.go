@@ -46,6 +46,10 @@ type GenAIDecoder struct {
 type GenAISessionOptions struct {
 	LogID           string            `json:"log_id,omitempty"`
 	ProviderOptions []json.RawMessage `json:"provider_options"`
+	// ExactProducts is "1" where activations of 8 bits are multiplied. genai
+	// passes keys it does not know to the session; on x86 without VNNI products
+	// saturate without this one, and with VNNI it costs speed alone.
+	ExactProducts string `json:"session.x64quantprecision,omitempty"`
 }
 
 // GenAIInputs names the graph's inputs; the cache names hold one %d, the

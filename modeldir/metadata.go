@@ -51,9 +51,12 @@ type TargetSpecs struct {
 	BlockLength       int    `json:"block_length,omitempty"`
 	Symmetric         bool   `json:"symmetric"`
 	ActivationType    string `json:"activation_type"` // "float32", "float16"
-	ScaleType         string `json:"scale_type,omitempty"`
-	Calibration       string `json:"calibration,omitempty"`
-	Dialect           string `json:"dialect"` // "fused" or "standard"
+	// IntegerInputs says which matrices multiply activations of 8 bits, how the
+	// steps of those are found, and why; "" where none does.
+	IntegerInputs string `json:"integer_inputs,omitempty"`
+	ScaleType     string `json:"scale_type,omitempty"`
+	Calibration   string `json:"calibration,omitempty"`
+	Dialect       string `json:"dialect"` // "fused" or "standard"
 	// Prefill names a second graph over the same data file that evaluates many
 	// tokens at once, where [ModelFile] takes one: PrefillFile, or "" where one
 	// graph serves both. How many tokens, and how long the cache is, the shapes

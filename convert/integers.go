@@ -1,0 +1,35 @@
+package convert
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
+	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+)
+
+// integerInputs says which matrices multiply activations of 8 bits, how, and
+// why; "" where none does.
+func integerInputs(s *arch.Spec, r *recipe.Recipe) string {
+	var roles []string
+	for _, w := range s.Weights() {
+		if w.Role.IsMatrix() && toonnx.Form(s, r, w).Int8Input && !slices.Contains(roles, w.Role.String()) {
+			roles = append(roles, w.Role.String())
+		}
+	}
+	switch {
+	case len(roles) == 0:
+		return ""
+	case r.Dialect == "fused":
+		return strings.Join(roles, ", ") + ": a step for each position, found at run time; " +
+			"measured faster than blocks for prompts on x86 with VNNI and without (docs/kernels.md)"
+	}
+	return strings.Join(roles, ", ") + ": one step, found by calibration; what " + r.Target + " computes in 8-bit integers"
+}
+
+// multipliesIntegers reports whether a graph quantizes activations.
+func multipliesIntegers(m *onnx.Model) bool {
+	return slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "QuantizeLinear" })
+}
