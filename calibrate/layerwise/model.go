@@ -165,8 +165,6 @@ type weightInput struct {
 	name   string
 	dims   []int64
 	pieces []span
-	// kind is set for the matrices of a layer.
-	roles []arch.Role
 }
 
 // span is a weight's place within an input.

@@ -36,22 +36,23 @@ const measured = 2
 
 // Step is a form of a matrix: what it takes and what it costs.
 type Step struct {
-	Rule  int // place in the ladder
-	Bytes int64
-	KL    float64
+	Rule  int     `json:"rule"` // place in the ladder
+	Bytes int64   `json:"bytes"`
+	KL    float64 `json:"kl"`
 }
 
 // Entry is what is known of one matrix.
 type Entry struct {
-	Unit  layerwise.Unit
-	Steps []Step // Bytes rising, KL falling
+	Unit  layerwise.Unit `json:"unit"`
+	Steps []Step         `json:"steps"` // Bytes rising, KL falling
 }
 
 // Table is what is known of a model.
 type Table struct {
-	Spec    *arch.Spec
-	Entries []Entry
-	fixed   int64 // bytes of what no rule changes
+	Spec    *arch.Spec `json:"-"`
+	Entries []Entry    `json:"entries"`
+	// Fixed is the bytes of what no rule changes.
+	Fixed int64 `json:"fixed"`
 }
 
 // Options of [Measure].
@@ -79,12 +80,12 @@ func Measure(ctx context.Context, m *layerwise.Model, get func(name string) (*te
 	for _, w := range spec.Weights() {
 		if !w.Role.IsMatrix() {
 			n, _ := w.Shape.Elements()
-			t.fixed += 4 * n
+			t.Fixed += 4 * n
 			continue
 		}
 		if w.Role == arch.TokenEmbd && !spec.Tied {
 			data, scales, zeros := form(ladder[measured]).RowBytes(w.Shape[1])
-			t.fixed += int64(w.Shape[0]) * int64(data+scales+zeros)
+			t.Fixed += int64(w.Shape[0]) * int64(data+scales+zeros)
 			continue
 		}
 		g.Go(func() error {
@@ -240,7 +241,7 @@ func form(r recipe.Rule) plan.Form {
 
 // Bits are the bits per weight of the smallest and the largest recipe.
 func (t *Table) Bits() (least, most float64) {
-	a, b := t.fixed, t.fixed
+	a, b := t.Fixed, t.Fixed
 	for _, e := range t.Entries {
 		a += e.Steps[0].Bytes
 		b += e.Steps[len(e.Steps)-1].Bytes
@@ -257,7 +258,7 @@ func (t *Table) Recipe(base *recipe.Recipe, bits float64) (r *recipe.Recipe, kl 
 	if bits < least {
 		return nil, 0, fmt.Errorf("%.2f bits per weight: the smallest recipe for this model takes %.2f", bits, least)
 	}
-	budget := int64(bits*float64(t.Spec.Parameters())/8) - t.fixed
+	budget := int64(bits*float64(t.Spec.Parameters())/8) - t.Fixed
 	chosen := make([]int, len(t.Entries))
 	for _, e := range t.Entries {
 		budget -= e.Steps[0].Bytes

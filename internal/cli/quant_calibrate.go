@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -155,11 +153,7 @@ func (c *common) textStats(ctx context.Context, ck *checkpoint.Checkpoint, spec 
 		c.note("calibration: as kept from before (%s)", stats.Source)
 		return stats, nil
 	}
-	ids, prefix, err := calibrationIDs(ck, text)
-	if err != nil {
-		return nil, err
-	}
-	windows, err := layerwise.Cut(ids, prefix, min(o.tokens, len(ids)+len(prefix)), o.seed)
+	windows, err := o.windows(ck, text, o.tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +187,15 @@ func (o calibration) text() (text, name string, err error) {
 	}
 	sum := sha256.Sum256(b)
 	return strings.ToValidUTF8(string(b), ""), fmt.Sprintf("%s (sha256 %s)", filepath.Base(o.from), hex.EncodeToString(sum[:8])), nil
+}
+
+// windows cuts a text into the windows of ids that a checkpoint reads.
+func (o calibration) windows(ck *checkpoint.Checkpoint, text string, tokens int) ([][]int32, error) {
+	ids, prefix, err := calibrationIDs(ck, text)
+	if err != nil {
+		return nil, err
+	}
+	return layerwise.Cut(ids, prefix, min(tokens, len(ids)+len(prefix)), o.seed)
 }
 
 // calibrationKey names a calibration by all that its figures depend on.
@@ -255,8 +258,9 @@ type calibrateRequest struct {
 
 // calibrateLine is one line of the child's standard output.
 type calibrateLine struct {
-	Done  int    `json:"done,omitempty"`
-	Error string `json:"error,omitempty"`
+	Done   int             `json:"done,omitempty"`
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
 }
 
 // calibrateChild names the hidden command that runs in the child process.
@@ -268,44 +272,52 @@ func (c *common) runCalibrate(ctx context.Context, req calibrateRequest, progres
 	if c.Program == "" {
 		return calibrateHere(ctx, req, progress)
 	}
-	in, err := json.Marshal(req)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, c.Program, calibrateChild)
-	cmd.Stdin = bytes.NewReader(in)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		return fmt.Errorf("calibrate: start %s: %w", c.Program, err)
-	}
+	return c.layerwise(ctx, calibrateChild, req, progress, nil)
+}
+
+// layerwise runs a hidden command that goes through the layers of a model in a
+// child process. result, which may be nil, receives its last line's result.
+func (c *common) layerwise(ctx context.Context, command string, request any, progress func(done int), result any) error {
 	var last calibrateLine
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		last = calibrateLine{}
-		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
-			return errors.Join(fmt.Errorf("read the calibrating process's answer: %w", err), cmd.Wait())
+	err := c.child(ctx, command, request, func(r io.Reader) error {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(nil, 64<<20)
+		for lines.Scan() {
+			last = calibrateLine{}
+			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
+				return fmt.Errorf("read the calibrating process's answer: %w", err)
+			}
+			progress(last.Done)
 		}
-		progress(last.Done)
-	}
-	err = cmd.Wait()
+		return lines.Err()
+	})
 	switch {
 	case last.Error != "":
 		return errors.New(last.Error)
-	case ctx.Err() != nil:
-		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("calibrate: the process that ran the model ended with %w: %s", err, strings.TrimSpace(stderr.String()))
+		return fmt.Errorf("calibrate: %w", err)
+	case result != nil:
+		return json.Unmarshal(last.Result, result)
 	}
-	return lines.Err()
+	return nil
 }
 
 func calibrateHere(ctx context.Context, req calibrateRequest, progress func(done int)) error {
-	ck, err := checkpoint.Open(ctx, req.Model, checkpoint.Options{LoRA: req.LoRA})
+	return withModel(ctx, req.Library, req.Model, req.LoRA, len(req.Windows[0]), req.Threads, func(m *layerwise.Model, ck *checkpoint.Checkpoint) error {
+		stats, err := layerwise.Observe(ctx, m, ck.Tensor, layerwise.Options{
+			Windows: req.Windows, Source: req.Source, StateFile: req.State, Key: req.Key,
+			Progress: func(done, _ int) { progress(done) },
+		})
+		if err != nil {
+			return err
+		}
+		return stats.Save(req.Output, nil)
+	})
+}
+
+// withModel opens a checkpoint and its float model for the time of f.
+func withModel(ctx context.Context, library, model, lora string, window, threads int, f func(*layerwise.Model, *checkpoint.Checkpoint) error) error {
+	ck, err := checkpoint.Open(ctx, model, checkpoint.Options{LoRA: lora})
 	if err != nil {
 		return err
 	}
@@ -314,7 +326,7 @@ func calibrateHere(ctx context.Context, req calibrateRequest, progress func(done
 	if err != nil {
 		return err
 	}
-	lib, err := ort.Open(req.Library)
+	lib, err := ort.Open(library)
 	if err != nil {
 		return err
 	}
@@ -323,18 +335,11 @@ func calibrateHere(ctx context.Context, req calibrateRequest, progress func(done
 		return err
 	}
 	defer env.Close()
-	m, err := layerwise.New(env, spec, len(req.Windows[0]), req.Threads)
+	m, err := layerwise.New(env, spec, window, threads)
 	if err != nil {
 		return err
 	}
-	stats, err := layerwise.Observe(ctx, m, ck.Tensor, layerwise.Options{
-		Windows: req.Windows, Source: req.Source, StateFile: req.State, Key: req.Key,
-		Progress: func(done, _ int) { progress(done) },
-	})
-	if err != nil {
-		return err
-	}
-	return stats.Save(req.Output, nil)
+	return f(m, ck)
 }
 
 // calibrateChildCommand is the child's side.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,14 +23,14 @@ type convertOptions struct {
 	model, output    string
 	lora             string
 	formats          []string
-	targets          []string
-	precisions       []string
+	targetFlags
 	recipes          []string
 	noBase, force    bool
 	dryRun, noVerify bool
 	context          int
 	allLogits        bool
 	calibration      calibration
+	budget           budget
 }
 
 func convertCommand(c *common) *cobra.Command {
@@ -38,18 +39,19 @@ func convertCommand(c *common) *cobra.Command {
 		`Converts a checkpoint to model folders below OUTPUT:
 
   onnx/base/fp16          the model in 16-bit floats and standard operators
-  onnx/cpu/int4, int8, …  quantized for one execution provider each
+  onnx/cpu/int4, int8, …  quantized for one execution provider each: tensorrt,
+                          cuda, coreml, cpu
 
 Without --target-eps base alone is written. After writing, each artifact is
-loaded and compared with the float32 graph; the figures go into metadata.json.`,
+loaded and compared with the float32 graph; the figures go into metadata.json.
+Where an artifact cannot be made the others are, and the command fails.`,
 		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runConvert(cmd.Context(), c, cmd, o) })
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "checkpoint: a Hugging Face folder, a GGUF file, "+hubHelp+",\nor sample:stories260K, a 1 MB model inside this program (required)")
 	f.StringVar(&o.lora, "lora", "", loraHelp)
 	f.StringVar(&o.output, "output", "", "folder that receives onnx/… (required)")
 	f.StringSliceVar(&o.formats, "formats", []string{"onnx"}, "formats to write: onnx")
-	f.StringSliceVar(&o.targets, "target-eps", nil, "execution providers to write for, ignoring case: cpu")
-	f.StringSliceVar(&o.precisions, "target-precisions", []string{"int8", "int4"}, "built-in recipes to write for each: int8, int4, int4-small")
+	o.targetFlags.bind(f)
 	f.StringSliceVar(&o.recipes, "recipe", nil, "recipe names or files to use instead of --target-precisions")
 	f.BoolVar(&o.noBase, "no-base", false, "leave out onnx/base/fp16")
 	f.BoolVar(&o.force, "force", false, "replace artifacts in an output folder that is not empty")
@@ -57,6 +59,7 @@ loaded and compared with the float32 graph; the figures go into metadata.json.`,
 	f.BoolVar(&o.noVerify, "no-verify", false, "do not run and compare what was written")
 	f.IntVar(&o.context, "context", 0, "longest context the files are made for, in tokens (default: the model's own)")
 	o.calibration.bind(f)
+	o.budget.bind(f)
 	f.BoolVar(&o.allLogits, "all-logits", false, "compute the logits of every position, not the last alone")
 	return cmd
 }
@@ -79,6 +82,16 @@ func (o convertOptions) plan(cmd *cobra.Command, c *common) (convert.Options, er
 		return out, usagef(cmd, "--context %d: want a positive number of tokens", o.context)
 	}
 	if err := o.calibration.check(cmd); err != nil {
+		return out, err
+	}
+	if err := o.budget.check(cmd, o); err != nil {
+		return out, err
+	}
+	if err := o.settle(cmd); err != nil {
+		return out, err
+	}
+	var err error
+	if out.Hints, err = o.parsed(cmd); err != nil {
 		return out, err
 	}
 	recipes := o.recipes
@@ -118,6 +131,18 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	if err := checkText(ck); err != nil {
 		return err
 	}
+	if o.budget.asked() {
+		dir, err := os.MkdirTemp("", "llama-pajamas-recipe-")
+		if err != nil {
+			return fmt.Errorf("make a folder for the chosen recipe: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		file, err := c.recipeFor(ctx, ck, o, dir)
+		if err != nil {
+			return err
+		}
+		opts.Targets = []convert.Target{{Name: "cpu", Recipes: []string{file}}}
+	}
 	opts.Reference = !o.noVerify && !o.dryRun
 	bar := &progress{}
 	opts.Progress = func(done, total int64) { bar.set(done, total) }
@@ -126,7 +151,10 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		return err
 	}
 	if o.dryRun {
-		return printPlan(c.Out, job)
+		if err := errors.Join(printPlan(c.Out, job), printFailures(c.Out, job)); err != nil {
+			return err
+		}
+		return failures(job)
 	}
 	start := time.Now()
 	if text := job.Calibration(); text != "" {
@@ -163,6 +191,12 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	}
 	published = true
 	if err := printResult(c.Out, job, written); err != nil {
+		return err
+	}
+	if err := printFailures(c.Out, job); err != nil {
+		return err
+	}
+	if err := failures(job); err != nil {
 		return err
 	}
 	if problems {
