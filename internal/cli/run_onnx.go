@@ -22,7 +22,7 @@ func runONNXCommand(c *common) *cobra.Command {
 onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens; memory is taken as it grows (default: the model's own limit)")
 	root.AddCommand(chatCommand(c), generateCommand(c), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
-		setupONNXCommand(c), doctorCommand(c))
+		setupONNXCommand(c), doctorCommand(c), selftestCommand(c))
 	return root
 }
 
