@@ -99,6 +99,14 @@ func (j *Job) hints(r *recipe.Recipe) modeldir.Hints {
 	if j.opts.AllLogits {
 		h.Logits = "all"
 	}
+	h.CacheForm = string(cacheForms[r.Dialect])
+	if r.Dialect == "static" || r.FixedDecode {
+		h.Context = toonnx.Context(r, toonnx.Options{MaxContext: h.MaxContext})
+		h.MaxContext = h.Context
+	}
+	if r.Dialect == "static" {
+		h.PrefillChunk = toonnx.PrefillTokens(r)
+	}
 	return h
 }
 

@@ -107,7 +107,15 @@ type Hints struct {
 	MaxContext    int    `json:"max_context"`
 	Batch         int    `json:"batch"`
 	KVCache       string `json:"kv_cache"` // element type of the cache: "float32"
-	Logits        string `json:"logits"`   // "last" or "all"
+	// CacheForm is who keeps the cache: "grow" (present is past and the new
+	// rows), "shared" (one buffer of fixed length is both), "host" (present is
+	// the new rows alone); "" in files of older versions.
+	CacheForm string `json:"kv_cache_form,omitempty"`
+	// Context is the length of the cache where the graph fixes it, PrefillChunk
+	// the number of tokens the prefill graph takes where it fixes that.
+	Context      int    `json:"fixed_context,omitempty"`
+	PrefillChunk int    `json:"prefill_chunk,omitempty"`
+	Logits       string `json:"logits"` // "last" or "all"
 }
 
 // RoleBits says what a weight role became. Layers is empty for all layers.

@@ -20,9 +20,9 @@ import (
 )
 
 type convertOptions struct {
-	model, output    string
-	lora             string
-	formats          []string
+	model, output string
+	lora          string
+	formats       []string
 	targetFlags
 	recipes          []string
 	noBase, force    bool
