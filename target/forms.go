@@ -79,6 +79,9 @@ func (c *call) quantized() *failure {
 		}
 		typeKnown = true
 		if form.fits(scale, block, c.node, len(c.values[x].Shape)) {
+			if constant && block == 0 && len(scale) == 1 {
+				c.outputChannels(len(c.values[x].Shape))
+			}
 			return nil
 		}
 	}
@@ -89,6 +92,23 @@ func (c *call) quantized() *failure {
 		return fail(BadForm, "%v in blocks of %d along axis %s of %s", elem, block, c.attr("axis", map[string]string{"axis": "1"}), what)
 	}
 	return fail(BadForm, "%v with scales of shape %v for %s", elem, scale, what)
+}
+
+// outputChannels warns where the scales of a MatMul's right side run along its
+// rows: a product in integers needs one scale for all of a column.
+func (c *call) outputChannels(rank int) {
+	axis := int64(1)
+	if a := c.node.Attr("axis"); a != nil {
+		axis = a.I
+	}
+	if axis == int64(rank-1) || axis == -1 {
+		return
+	}
+	for _, user := range c.index.Consumers(c.node.Output(0)) {
+		if user.Op == "MatMul" && user.Input(1) == c.node.Output(0) {
+			c.warn(c.node, "scales along the input channels of MatMul: int8 products need them along the output channels")
+		}
+	}
 }
 
 // fits reports whether the scales of a node have the form.

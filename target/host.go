@@ -21,7 +21,6 @@ func (p *placing) host() {
 	if len(p.t.HostOutputs) == 0 {
 		return
 	}
-	index := p.m.Graph.Index()
 	here := map[string]bool{} // values in main memory
 	for i := range p.out.Nodes {
 		place := &p.out.Nodes[i]
@@ -30,7 +29,7 @@ func (p *placing) host() {
 		case place.Fate == Taken && n.Domain == onnx.DomainONNX && slices.Contains(p.t.HostOutputs, n.Op):
 		case place.Fate == Left && slices.ContainsFunc(n.Inputs, func(name string) bool { return here[name] }):
 			// It runs on the CPU, and so may what follows.
-		case place.Fate == Taken && p.staysOnHost(n, here, index):
+		case place.Fate == Taken && p.staysOnHost(n, here):
 			place.Fate, place.Text = Host, "computes with shapes"
 		default:
 			continue
@@ -43,7 +42,7 @@ func (p *placing) host() {
 
 // staysOnHost reports whether a node reads something in main memory and nothing
 // from the device.
-func (p *placing) staysOnHost(n *onnx.Node, here map[string]bool, index *onnx.Index) bool {
+func (p *placing) staysOnHost(n *onnx.Node, here map[string]bool) bool {
 	reads := false
 	opset, _ := p.m.Opset(n.Domain)
 	schema := onnx.FindOperator(n.Domain, n.Op, opset)
@@ -58,7 +57,7 @@ func (p *placing) staysOnHost(n *onnx.Node, here map[string]bool, index *onnx.In
 		if here[name] {
 			reads = true
 		}
-		if _, constant := p.consts[name]; constant || index.Input(name) != nil {
+		if _, constant := p.consts[name]; constant || p.index.Input(name) != nil {
 			if dims, fixed := v.Shape.Ints(); constant && (!fixed || elements(dims) > smallInitializer) {
 				return false
 			}
@@ -74,15 +73,14 @@ func (p *placing) staysOnHost(n *onnx.Node, here map[string]bool, index *onnx.In
 	return reads
 }
 
-// elements is the number of elements, or more than smallInitializer where it
-// would overflow.
+// elements is the number of elements, cut off above smallInitializer.
 func elements(dims []int64) int64 {
 	n := int64(1)
 	for _, d := range dims {
-		if d != 0 && n > smallInitializer {
-			return n
+		n = min(n*min(d, smallInitializer+1), smallInitializer+1)
+		if d == 0 {
+			return 0
 		}
-		n *= d
 	}
 	return n
 }

@@ -83,7 +83,7 @@ func (t *Target) Place(m *onnx.Model) Placement { return t.PlaceWith(m, PlaceOpt
 // PlaceWith is Place with other settings.
 func (t *Target) PlaceWith(m *onnx.Model, o PlaceOptions) Placement {
 	p := &placing{
-		t: t, m: m, values: onnx.Infer(m), consts: map[string]*onnx.Initializer{}, said: map[string]*warning{},
+		t: t, m: m, index: m.Graph.Index(), values: onnx.Infer(m), consts: map[string]*onnx.Initializer{}, said: map[string]*warning{},
 		session: merged(t.Session, o.Session), provider: merged(t.Provider, o.Provider),
 	}
 	p.out.Target = t.Label()
@@ -180,6 +180,7 @@ const cpuKernels = "cpu-1.32.0.txt"
 type placing struct {
 	t                 *Target
 	m                 *onnx.Model
+	index             *onnx.Index
 	values            map[string]onnx.Value
 	consts            map[string]*onnx.Initializer // nil where the elements are not known
 	session, provider map[string]string

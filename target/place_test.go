@@ -417,6 +417,16 @@ func TestPlaceWith(t *testing.T) {
 		t.Errorf("%d warnings: %q", len(p.Warnings), p.Warnings)
 	}
 
+	for axis, want := range []int{1, 0} { // along the rows, along the columns
+		m := one(21, func(g *graph) {
+			w := g.node("DequantizeLinear", in(g.weight("w", onnx.I8, 64, 64), g.weight("s", onnx.F16, 64)), onnx.Int("axis", int64(axis)))
+			g.node("MatMul", in(x(g, "a", onnx.F16, 1, -1, 64), w))
+		})
+		if p := find("trt@10.15").Place(m); !p.Whole() || len(p.Warnings) != want {
+			t.Errorf("scales along axis %d: whole %v, warnings %q", axis, p.Whole(), p.Warnings)
+		}
+	}
+
 	m = one(21, func(g *graph) {
 		for range 7 {
 			g.node("Neg", in(x(g, fmt.Sprint("x", g.n), onnx.F32, 4)))
