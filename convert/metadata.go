@@ -204,7 +204,7 @@ func (j *Job) WriteMetadata(ctx context.Context) error {
 		a.Metadata.Source.Files, a.Metadata.Files = sources, records[i]
 		if a.Recipe.Calibration != "" && j.stats != nil {
 			a.Metadata.Target.Calibration = j.stats.Source
-			if fold := a.Recipe.FoldText(); fold != "" && !j.lossless() {
+			if fold := a.Recipe.FoldText(); fold != "" && !j.keepsBlocks(a) {
 				a.Metadata.Target.Calibration += "; folded: " + fold
 			}
 		}

@@ -50,7 +50,7 @@ func (j *Job) calibrate(ctx context.Context) error {
 			continue
 		}
 		o := a.Recipe.FoldOptions()
-		if j.lossless() {
+		if j.keepsBlocks(a) {
 			for in, g := range o {
 				if g.Method == calibrate.AWQ {
 					o[in] = calibrate.Gain{}
