@@ -456,3 +456,55 @@ func TestForgottenValues(t *testing.T) {
 		}
 	}
 }
+
+func TestView(t *testing.T) {
+	env := open(t)
+	s := session(t, env, addModel(), ort.SessionOptions{})
+	base, err := s.NewAllocated(ort.CPUMemory(), ort.Float32, 3, 4)
+	must(t, err)
+	data := floats(t, base)
+	for i := range data {
+		data[i] = float32(i)
+	}
+	view, err := base.View(1, 4)
+	must(t, err)
+	out, err := s.NewAllocated(ort.CPUMemory(), ort.Float32, 3, 4)
+	must(t, err)
+	into, err := out.View(0, 4)
+	must(t, err)
+	call, err := s.NewCall([]string{"A", "B"}, []string{"C"})
+	must(t, err)
+	must(t, call.SetInput(0, view))
+	must(t, call.SetInput(1, view))
+	must(t, call.SetOutput(0, into))
+	for n := int64(1); n <= 3; n++ {
+		must(t, view.Reshape(n, 4))
+		must(t, into.Reshape(n, 4))
+		must(t, call.Run(t.Context(), nil))
+		if c := floats(t, into); len(c) != int(4*n) || c[len(c)-1] != 2*data[len(c)-1] {
+			t.Errorf("%d rows give %v", n, c)
+		}
+	}
+	if out := floats(t, out); out[11] != 22 {
+		t.Errorf("the views' memory holds %v", out)
+	}
+	wantError(t, view.Reshape(4, 4), "needs 64 bytes")
+	_, err = base.View(4, 4)
+	wantError(t, err, "needs 64 bytes")
+	_, err = view.View(1)
+	wantError(t, err, "not the library's own")
+	_, err = tensor(t, env.Library(), data, 12).View(1)
+	wantError(t, err, "not the library's own")
+	// What is looked at lives as long as the view.
+	base.Close()
+	must(t, call.Run(t.Context(), nil))
+	_, err = base.View(1)
+	wantError(t, err, "closed")
+	call.Close()
+	for _, v := range []*ort.Value{view, into, out} {
+		v.Close()
+	}
+	if _, err := view.Bytes(); err == nil {
+		t.Error("a closed view can be read")
+	}
+}

@@ -18,6 +18,8 @@ type Value struct {
 	mem   []byte  // the Go slice; nil for memory of the library
 	addr  uintptr // first byte of the library's memory; 0 for a Go slice
 	bytes int     // size of the tensor, at most len(mem)
+	info  uintptr // of a view: OrtMemoryInfo of the tensor it looks at
+	room  int     // of a view: size of that tensor
 }
 
 // valueResource is what must be given back: the OrtValue, the pin on the Go
@@ -74,15 +76,19 @@ func NewTensorBytes(l *Library, t ElementType, mem []byte, shape ...int64) (*Val
 	return v, nil
 }
 
-// create makes the OrtValue over v.mem with v's type and shape.
+// create makes the OrtValue over v's memory with v's type and shape.
 func (v *Value) create() error {
-	data := v.mem
-	if len(data) == 0 {
-		data = zeroByte[:]
-	}
 	args := &v.res.args
-	args[0] = v.lib.cpu
-	args[1], args[2] = uintptr(unsafe.Pointer(unsafe.SliceData(data))), uintptr(v.bytes)
+	if v.info != 0 {
+		args[0], args[1] = v.info, v.addr
+	} else {
+		data := v.mem
+		if len(data) == 0 {
+			data = zeroByte[:]
+		}
+		args[0], args[1] = v.lib.cpu, uintptr(unsafe.Pointer(unsafe.SliceData(data)))
+	}
+	args[2] = uintptr(v.bytes)
 	args[3], args[4] = uintptr(unsafe.Pointer(unsafe.SliceData(v.shape))), uintptr(len(v.shape))
 	args[5], args[6] = uintptr(v.elem), uintptr(unsafe.Pointer(&v.res.ptr))
 	err := v.lib.check(v.lib.callArgs(fnCreateTensorWithDataAsOrtValue, args[:]))
@@ -93,24 +99,58 @@ func (v *Value) create() error {
 	return nil
 }
 
-// Reshape gives a tensor over Go memory another shape, which may need fewer
-// bytes than the slice has: a buffer allocated once serves a length that
-// grows. It is free of garbage. No run may be using the value; a Binding must
-// bind it again.
+// View is a tensor over the first bytes of one the library allocated, in
+// whatever memory that lies. It keeps that one from being freed until it is
+// closed, and can be given other shapes by [Value.Reshape].
+func (v *Value) View(shape ...int64) (*Value, error) {
+	if v.addr == 0 || v.info != 0 {
+		return nil, fmt.Errorf("view a tensor: its memory is not the library's own")
+	}
+	size, err := sizeOf(v.elem, shape)
+	if err != nil {
+		return nil, fmt.Errorf("view a tensor: %w", err)
+	}
+	if size > v.bytes {
+		return nil, fmt.Errorf("view a %v tensor as %v: it needs %d bytes, the tensor has %d", v.elem, slices.Clone(shape), size, v.bytes)
+	}
+	if err := v.res.acquire("view a tensor", ""); err != nil {
+		return nil, err
+	}
+	view := &Value{lib: v.lib, res: &valueResource{}, elem: v.elem, shape: slices.Clone(shape), where: v.where, addr: v.addr, bytes: size, room: v.bytes}
+	err = v.lib.check(v.lib.call(fnGetTensorMemoryInfo, v.res.ptr, uintptr(unsafe.Pointer(&view.info))))
+	if err == nil {
+		err = view.create()
+	}
+	if err != nil {
+		v.res.release()
+		return nil, fmt.Errorf("view a tensor: %w", err)
+	}
+	res, base := view.res, v.res
+	res.init(res.ptr, func(uintptr) {
+		v.lib.call(fnReleaseValue, res.ptr)
+		base.release()
+	})
+	return view, nil
+}
+
+// Reshape gives a tensor over Go memory, or a view, another shape, which may
+// need fewer bytes than the memory has: a buffer allocated once serves a length
+// that grows. It is free of garbage. No run may be using the value; a Binding
+// must bind it again.
 func (v *Value) Reshape(shape ...int64) error {
 	if err := v.res.acquire("reshape a tensor", ""); err != nil {
 		return err
 	}
 	defer v.res.release()
-	if v.mem == nil {
+	if v.mem == nil && v.info == 0 {
 		return fmt.Errorf("reshape a tensor: its memory belongs to the library")
 	}
 	size, err := sizeOf(v.elem, shape)
 	if err != nil {
 		return fmt.Errorf("reshape a tensor: %w", err)
 	}
-	if size > len(v.mem) {
-		return fmt.Errorf("reshape a %v tensor to %v: it needs %d bytes, the data has %d", v.elem, slices.Clone(shape), size, len(v.mem))
+	if room := max(len(v.mem), v.room); size > room {
+		return fmt.Errorf("reshape a %v tensor to %v: it needs %d bytes, the data has %d", v.elem, slices.Clone(shape), size, room)
 	}
 	old := v.res.ptr
 	v.shape = append(v.shape[:0], shape...)

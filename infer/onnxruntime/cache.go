@@ -18,8 +18,8 @@ type kvCache struct {
 	engines []*engine
 	values  []*ort.Value
 	memory  cacheMemory
-	// next are the present tensors of a run of a growing cache on a device.
-	next []*ort.Value
+	// pairs, of a growing cache on a device, hold the values: see [pair].
+	pairs []pair
 	// capacity is the rows the values have room for, in all kinds but a growing
 	// cache, and limit the most tokens the session may hold.
 	capacity, limit int
@@ -99,7 +99,7 @@ func (c *kvCache) set(i int, past *ort.Value) error {
 			return err
 		}
 	}
-	if old := c.values[i]; old != nil && old != past {
+	if old := c.values[i]; old != nil && old != past && c.pairs == nil {
 		old.Close()
 	}
 	c.values[i] = past
@@ -112,34 +112,83 @@ func (c *kvCache) start() error {
 		if c.values[i] != nil {
 			continue
 		}
-		empty, err := c.memory.alloc(p.elem, 1, p.heads, 0, p.dim)
+		empty, err := c.empty(i, p, 0)
 		if err != nil {
 			return fmt.Errorf("make an empty KV cache: %w", err)
 		}
-		if err := c.set(i, empty); err != nil {
-			empty.Close()
+		if err := c.take(i, empty); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// empty is a tensor for n rows of a growing cache, not the one in use; of a
+// pair, the other half.
+func (c *kvCache) empty(i int, p cachePort, n int) (*ort.Value, error) {
+	if c.pairs == nil {
+		return c.memory.alloc(p.elem, 1, p.heads, int64(n), p.dim)
+	}
+	return c.pairs[i].other(c, p, n)
+}
+
+// take makes what empty or a run gave the past of port i.
+func (c *kvCache) take(i int, past *ort.Value) error {
+	if c.pairs != nil {
+		c.pairs[i].now = 1 - c.pairs[i].now
+	}
+	return c.set(i, past)
+}
+
+// pair is the memory of one port of a growing cache on a device. Past and
+// present take turns, each a view of as many rows as it has: a tensor made for
+// every step would be larger than all that were freed, and asking a device for
+// memory is slow.
+type pair struct {
+	memory [2]*ort.Value
+	views  [2]*ort.Value
+	rows   [2]int // that the memory has room for
+	now    int    // which one is past
+}
+
+// other makes the half not in use n rows long.
+func (q *pair) other(c *kvCache, p cachePort, n int) (*ort.Value, error) {
+	o := 1 - q.now
+	if q.memory[o] == nil || q.rows[o] < n {
+		rows := newCapacity(max(q.rows[0], q.rows[1]), max(n, 1), max(c.limit, n))
+		q.free(o)
+		var err error
+		if q.memory[o], err = c.memory.alloc(p.elem, 1, p.heads, int64(rows), p.dim); err != nil {
+			return nil, err
+		}
+		if q.views[o], err = q.memory[o].View(1, p.heads, int64(n), p.dim); err != nil {
+			return nil, err
+		}
+		q.rows[o] = rows
+		return q.views[o], nil
+	}
+	return q.views[o], q.views[o].Reshape(1, p.heads, int64(n), p.dim)
+}
+
+func (q *pair) free(i int) {
+	for _, v := range []*ort.Value{q.views[i], q.memory[i]} {
+		if v != nil {
+			v.Close()
+		}
+	}
+	q.views[i], q.memory[i], q.rows[i] = nil, nil, 0
+}
+
 // before prepares a run that ends with total tokens. A growing cache on the
 // host leaves its present to the library; on a device that would copy it to
-// the host, so it is made there.
+// the host, so it gets its place there.
 func (c *kvCache) before(e *engine, total int) error {
-	if c.kind != growing || c.memory.onHost() {
-		return nil
-	}
-	for i, p := range c.ports {
-		if old := c.next[i]; old != nil { // of a run that failed
-			old.Close()
-		}
-		var err error
-		if c.next[i], err = c.memory.alloc(p.elem, 1, p.heads, int64(total), p.dim); err != nil {
+	for i := range c.pairs {
+		present, err := c.pairs[i].other(c, c.ports[i], total)
+		if err != nil {
 			return fmt.Errorf("make room for %d tokens in the KV cache: %w", total, err)
 		}
-		if err := e.call.SetOutput(e.present[i], c.next[i]); err != nil {
+		if err := e.call.SetOutput(e.present[i], present); err != nil {
 			return err
 		}
 	}
@@ -148,22 +197,17 @@ func (c *kvCache) before(e *engine, total int) error {
 
 // after takes over the present of a finished run of n tokens behind used ones.
 func (c *kvCache) after(e *engine, used, n int) error {
+	if c.kind == shared {
+		return nil
+	}
 	for i, p := range c.ports {
-		switch c.kind {
-		case shared:
-			return nil
-		case hosted:
+		if c.kind == hosted {
 			if err := appendRows(c.values[i], e.fresh[i], p, used, n); err != nil {
 				return err
 			}
 			continue
 		}
-		present := c.next[i]
-		if present == nil {
-			present = e.call.TakeOutput(e.present[i])
-		}
-		c.next[i] = nil
-		if err := c.set(i, present); err != nil {
+		if err := c.take(i, e.call.TakeOutput(e.present[i])); err != nil {
 			return err
 		}
 	}
@@ -177,32 +221,37 @@ func (c *kvCache) truncate(ctx context.Context, n int) error {
 		return nil
 	}
 	for i, p := range c.ports {
-		if c.values[i] == nil {
+		old := c.values[i]
+		if old == nil {
 			continue
 		}
-		short, err := c.memory.alloc(p.elem, 1, p.heads, int64(n), p.dim)
+		short, err := c.empty(i, p, n)
 		if err != nil {
 			return fmt.Errorf("shorten the KV cache to %d tokens: %w", n, err)
 		}
-		if err = c.memory.copyRows(ctx, short, c.values[i], p, n); err == nil {
-			err = c.set(i, short)
-		}
-		if err != nil {
-			short.Close()
+		if err := c.memory.copyRows(ctx, short, old, p, n); err != nil {
+			if c.pairs == nil {
+				short.Close()
+			}
 			return fmt.Errorf("shorten the KV cache to %d tokens: %w", n, err)
+		}
+		if err := c.take(i, short); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func (c *kvCache) close() {
-	for _, list := range [][]*ort.Value{c.values, c.next} {
-		for i, v := range list {
-			if v != nil {
-				v.Close()
-				list[i] = nil
-			}
+	for i, v := range c.values {
+		if v != nil {
+			v.Close()
+			c.values[i] = nil
 		}
+	}
+	for i := range c.pairs {
+		c.pairs[i].free(0)
+		c.pairs[i].free(1)
 	}
 	c.memory.close()
 	c.capacity = 0

@@ -75,7 +75,7 @@ func (s *session) prepare(b *Backend, p *provider, r *request) error {
 	c := &s.cache
 	*c = kvCache{
 		kind: kind, ports: sig.cache, engines: s.engines(), limit: s.info.MaxContext,
-		values: make([]*ort.Value, len(sig.cache)), next: make([]*ort.Value, len(sig.cache)),
+		values: make([]*ort.Value, len(sig.cache)),
 		memory: cacheMemory{env: b.env},
 	}
 	if n := sig.cache[0].pastLen; n > 0 {
@@ -86,6 +86,9 @@ func (s *session) prepare(b *Backend, p *provider, r *request) error {
 	}
 	if place, ok := p.cachePlace(b, r); ok && kind != hosted {
 		c.memory.session, c.memory.place, c.memory.providers = s.decode.raw, place, p.moverProviders(r.options)
+		if kind == growing {
+			c.pairs = make([]pair, len(sig.cache))
+		}
 	}
 	if kind != hosted {
 		return nil
