@@ -30,6 +30,8 @@ const DefaultAlpha = 0.25
 type Gain struct {
 	Method Method
 	Alpha  float64
+	// Search leaves the exponent of AWQ to [Stats.SearchAlpha].
+	Search bool
 }
 
 // FoldOptions say how each input is folded.
@@ -37,7 +39,7 @@ type FoldOptions [Inputs]Gain
 
 // AWQFold folds every input by AWQ with one exponent.
 func AWQFold(alpha float64) FoldOptions {
-	g := Gain{AWQ, alpha}
+	g := Gain{Method: AWQ, Alpha: alpha}
 	return FoldOptions{g, g, g, g}
 }
 
@@ -45,6 +47,11 @@ func AWQFold(alpha float64) FoldOptions {
 // weights' maxima.
 func (o FoldOptions) Smooths() bool {
 	return slices.ContainsFunc(o[:], func(g Gain) bool { return g.Method == SmoothQuant })
+}
+
+// Searches reports whether an exponent is left to a search.
+func (o FoldOptions) Searches() bool {
+	return slices.ContainsFunc(o[:], func(g Gain) bool { return g.Search })
 }
 
 // Fold moves scale from activations into weights without changing what the
@@ -83,6 +90,11 @@ type scales struct{ rows, cols []float32 }
 // Fold computes the factors. It fails where SmoothQuant is asked for and the
 // weights' maxima are not known.
 func (s *Stats) Fold(spec *arch.Spec, o FoldOptions) (*Fold, error) {
+	return s.FoldLayers(spec, slices.Repeat([]FoldOptions{o}, len(s.layers)))
+}
+
+// FoldLayers is [Stats.Fold] with options for each layer.
+func (s *Stats) FoldLayers(spec *arch.Spec, layers []FoldOptions) (*Fold, error) {
 	f := &Fold{weights: map[place]scales{}, inputs: map[place]folded{}}
 	for l := range s.layers {
 		in := &s.layers[l].in
@@ -92,7 +104,7 @@ func (s *Stats) Fold(spec *arch.Spec, o FoldOptions) (*Fold, error) {
 			if i == AttnOut {
 				c = perValueHead(c, spec)
 			}
-			g, err := gains(c, o[i])
+			g, err := gains(c, layers[l][i])
 			if err != nil {
 				return nil, fmt.Errorf("fold the %v input of layer %d: %w", i, l, err)
 			}
@@ -187,6 +199,9 @@ func (f *Fold) MaxAbs(role arch.Role, layer int) float32 {
 // gains gives each channel's factor, divided by their geometric mean. A channel
 // that is all but dead counts as a thousandth of the mean.
 func gains(c Channels, g Gain) ([]float32, error) {
+	if g.Search {
+		return nil, fmt.Errorf("the exponent was to be searched and was not")
+	}
 	s := make([]float32, len(c.MeanSquare))
 	logs := make([]float64, len(s))
 	switch g.Method {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 )
 
 // probeSeed makes the random token ids of a probe the same in every run.
@@ -65,6 +67,12 @@ func (j *Job) calibrate(ctx context.Context) error {
 				return err
 			}
 		}
+		if o.Searches() {
+			if j.folds[i], err = j.searchedFold(ctx, a, o); err != nil {
+				return err
+			}
+			continue
+		}
 		if same[o] == nil {
 			if same[o], err = j.stats.Fold(j.Spec, o); err != nil {
 				return err
@@ -73,6 +81,18 @@ func (j *Job) calibrate(ctx context.Context) error {
 		j.folds[i] = same[o]
 	}
 	return nil
+}
+
+// searchedFold is a fold whose exponents are those that suit the forms of an
+// artifact best.
+func (j *Job) searchedFold(ctx context.Context, a *Artifact, o calibrate.FoldOptions) (*calibrate.Fold, error) {
+	layers, err := j.stats.SearchAlpha(ctx, j.Spec, j.ck.Tensor, o, j.opts.Workers, func(w arch.Weight, x, importance []float32) error {
+		return toonnx.Form(j.Spec, a.Recipe, w).RoundTrip(x, w.Shape[0], w.Shape[1], importance)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tune %s: %w", a.Dir, err)
+	}
+	return j.stats.FoldLayers(j.Spec, layers)
 }
 
 // tuned reports whether anything the job writes depends on a calibration.

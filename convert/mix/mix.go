@@ -225,13 +225,10 @@ func (q *quantizer) ladder(w arch.Weight) error {
 
 // replace sets x to what a reader of the form sees.
 func (q *quantizer) replace(w arch.Weight, x []float32, f plan.Form) error {
-	o := f.Options()
-	o.Importance = q.fold.Importance(w.Role, w.Layer)
-	rows := matmulnbits.MakeRows(w.Shape[0], w.Shape[1], o)
-	if _, err := matmulnbits.QuantizeRows(rows, x, w.Shape[0], w.Shape[1], o); err != nil {
+	if err := f.RoundTrip(x, w.Shape[0], w.Shape[1], q.fold.Importance(w.Role, w.Layer)); err != nil {
 		return fmt.Errorf("quantize %q: %w", w.Name, err)
 	}
-	return matmulnbits.DequantizeRows(x, rows, w.Shape[0], w.Shape[1], o)
+	return nil
 }
 
 // form is what the recipe makes of a rule of the ladder.

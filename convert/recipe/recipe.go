@@ -75,6 +75,9 @@ type Gain struct {
 	Method string `json:"method"`
 	// Alpha is the method's exponent, between 0 and 1.
 	Alpha float64 `json:"alpha,omitempty"`
+	// Search tries several exponents of awq for each layer instead, and takes
+	// the one with the least error of the stored matrices' products.
+	Search bool `json:"search,omitempty"`
 }
 
 // Rule sets the form of some roles in some layers.
@@ -206,6 +209,12 @@ func (r *Recipe) check() error {
 		if !ok {
 			return bad("fold", "%s: method %q: choose awq, smoothquant, none", name, g.Method)
 		}
+		if g.Search {
+			if m != calibrate.AWQ || g.Alpha != 0 {
+				return bad("fold", "%s: search is for awq, without an alpha", name)
+			}
+			continue
+		}
 		if m != calibrate.NoFold && !(g.Alpha > 0 && g.Alpha < 1) {
 			return bad("fold", "%s: alpha %g: want a number between 0 and 1", name, g.Alpha)
 		}
@@ -255,7 +264,7 @@ func (r *Recipe) FoldOptions() calibrate.FoldOptions {
 		if !ok {
 			g = r.Fold["all"]
 		}
-		o[i] = calibrate.Gain{Method: foldMethods[g.Method], Alpha: g.Alpha}
+		o[i] = calibrate.Gain{Method: foldMethods[g.Method], Alpha: g.Alpha, Search: g.Search}
 	}
 	return o
 }
@@ -264,7 +273,10 @@ func (r *Recipe) FoldOptions() calibrate.FoldOptions {
 func (r *Recipe) FoldText() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(r.Fold)) {
-		if g := r.Fold[name]; g.Method != "none" {
+		switch g := r.Fold[name]; {
+		case g.Search:
+			parts = append(parts, fmt.Sprintf("%s by %s, exponent searched for each layer", name, g.Method))
+		case g.Method != "none":
 			parts = append(parts, fmt.Sprintf("%s by %s, exponent %g", name, g.Method, g.Alpha))
 		}
 	}
