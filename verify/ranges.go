@@ -50,20 +50,8 @@ func (v *verifier) measureRanges(ctx context.Context, m *model, r *Result) error
 			r.Problems = append(r.Problems, fmt.Sprintf("tensor %s reaches %.0f, beyond %.0f, a quarter of the largest 16-bit float: it may overflow where 16-bit floats are computed as such", s.Tensor, s.MaxAbs, s.Limit))
 		}
 	}
-	r.Fidelity.Ranges = largest(seen)
+	r.Fidelity.Ranges = seen[:min(keptRanges, len(seen))]
 	return nil
-}
-
-// largest keeps the first of sorted ranges. Sums of scores and mask say
-// nothing that the scores do not say, and are left out.
-func largest(sorted []modeldir.Range) []modeldir.Range {
-	var out []modeldir.Range
-	for _, s := range sorted {
-		if !strings.Contains(s.Tensor, "mask") && len(out) < keptRanges {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // observed prefixes the outputs that observe adds.
@@ -76,10 +64,11 @@ func observe(m *onnx.Model) *onnx.Model {
 	c := *m
 	g := m.Graph.Clone()
 	c.Graph = g
+	masked := maskedValues(g)
 	var watch []string
 	for _, n := range g.Nodes {
 		for _, o := range n.Outputs {
-			if types[o].Elem == onnx.F16 {
+			if types[o].Elem == onnx.F16 && !masked[o] {
 				watch = append(watch, o)
 			}
 		}
@@ -92,6 +81,22 @@ func observe(m *onnx.Model) *onnx.Model {
 		g.Output(observed+name, onnx.F32)
 	}
 	return &c
+}
+
+// maskedValues are the mask and the sums of scores and mask, up to the softmax:
+// they are as large as "never" is written and say nothing that the scores do
+// not say.
+func maskedValues(g *onnx.Graph) map[string]bool {
+	masked := map[string]bool{"attention_mask": true}
+	for _, n := range g.Nodes {
+		if n.Op == "Softmax" || !slices.ContainsFunc(n.Inputs, func(name string) bool { return masked[name] }) {
+			continue
+		}
+		for _, o := range n.Outputs {
+			masked[o] = true
+		}
+	}
+	return masked
 }
 
 // widen turns every 16-bit float of a graph into float32; the stored weights

@@ -192,6 +192,9 @@ func median(runs []speedEvidence, of func(speedEvidence) float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
+// cpuProvider is what ONNX Runtime calls the CPU.
+const cpuProvider = "CPUExecutionProvider"
+
 // speedRequest goes to the process that measures one artifact once.
 type speedRequest struct {
 	Library  string `json:"library"`
@@ -250,6 +253,8 @@ func (e *evidence) table(ctx context.Context, c *common, o compareOptions) *comp
 		head:     []string{"artifact", "size", "bits/weight", "KL", "top-1", "perplexity", "load", "prefill", "decode", "memory"},
 	}
 	recorded := false
+	why := map[string][]string{} // artifacts that were not run, by reason
+	var reasons []string
 	for _, a := range e.Artifacts {
 		row := []string{a.Artifact, humanBytes(a.WeightBytes), decimals(a.BitsPerWeight, 2), a.kl(), a.top(1), a.loss()}
 		recorded = recorded || a.Recorded
@@ -258,11 +263,14 @@ func (e *evidence) table(ctx context.Context, c *common, o compareOptions) *comp
 			t.notes = append(t.notes, fmt.Sprintf("%s: %s", a.Artifact, p))
 		}
 		if s := a.Speed; s != nil && s.Error != "" {
-			t.notes = append(t.notes, fmt.Sprintf("%s does not run here: %s", a.Artifact, s.Error))
+			if why[s.Error] == nil {
+				reasons = append(reasons, s.Error)
+			}
+			why[s.Error] = append(why[s.Error], a.Artifact)
 		}
-		if s := a.Speed; s != nil && s.Provider == "CPUExecutionProvider" && providerOf(a.Target) != "cpu" {
-			t.notes = append(t.notes, fmt.Sprintf("%s ran on the CPU, which it is not for", a.Artifact))
-		}
+	}
+	for _, reason := range reasons {
+		t.notes = append(t.notes, fmt.Sprintf("speed not measured: %s: %s", strings.Join(why[reason], ", "), reason))
 	}
 	if recorded {
 		t.notes = append(t.notes, "losses are those recorded at the conversion")
@@ -380,6 +388,9 @@ func speedHere(ctx context.Context, req speedRequest) (speedEvidence, error) {
 	}
 	defer l.close()
 	r.Load, r.Provider = l.load.Seconds(), l.session.Info().Provider
+	if r.Provider == cpuProvider && req.Provider != "cpu" {
+		return r, errors.New("this machine has only the CPU for it, which it is not made for")
+	}
 	prompt, err := speedPrompt(l.tok, req.Prompt)
 	if err != nil {
 		return r, err
