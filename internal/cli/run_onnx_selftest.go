@@ -305,8 +305,9 @@ func fresh(ctx context.Context, s infer.Session, tokens []int32) ([]float32, err
 
 // reference computes logits on the CPU provider as plainly as it can: Q/DQ
 // pairs as written, which fused operators would blur, and blocks of weights times
-// float32, which it would else round to 8 bits. Without any optimization its
-// MatMulNBits of 8 bits is wrong (1.32: scales that are not constants).
+// float32, which it would else round to 8 bits. Optimizations stay on: they fold
+// the scales, and MatMulNBits with accuracy_level 4 and scales that are not
+// constants gives zeros (ONNX Runtime 1.32, both 4 and 8 bits).
 func (o *selftestOptions) reference(ctx context.Context, c *common, cmd *cobra.Command, l *loaded) (*modeldir.SelfTest, error) {
 	b, _, err := c.newBackend(cmd, &choice{name: "cpu"}, func(b *onnxruntime.Options) {
 		b.SessionConfig = map[string]string{"session.disable_quant_qdq": "1", "mlas.qnbit.force_fp32": "1"}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
 	"github.com/llama-pajamas/llama-pajamas/nativelib"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -33,6 +34,10 @@ Where there is no pip or no network, it says which file to bring:
   setup --download-only DIR    on a machine that has both
   setup --from DIR             here; a wheel, or a folder with your own build of
                                the library (Jetson), will do as well
+
+CUDA, cuDNN and TensorRT are NVIDIA's and yours to install: with the system's
+packages, or with pip in a Python environment that is active when the program
+runs. What is missing is said by name, here and by doctor.
 
 --sample fetches a small model in its place, SmolLM2-135M-Instruct as a GGUF
 file, and prints the path of that.`,
@@ -90,6 +95,9 @@ func runSetup(ctx context.Context, c *common, cmd *cobra.Command, o setupOptions
 	c.note("%s", setupResult(in, o))
 	if in.Needs != "" && o.downloadOnly == "" {
 		c.note("backend %s also needs %s", o.backend, in.Needs)
+		if why := onnxruntime.Lacking(in.Path, o.backend, c.dependOptions()); why != "" {
+			c.note("missing here: %s", why)
+		}
 	}
 	if other := c.Getenv(libraryEnv); other != "" && !o.sample && o.downloadOnly == "" {
 		c.note("%s is set: the programs open %s as long as it is", libraryEnv, other)
