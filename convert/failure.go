@@ -91,6 +91,18 @@ func (j *Job) drop(f *failed) error {
 	return errors.Join(errs...)
 }
 
+// Fail drops artifacts that turned out not to work after they were written:
+// errs says why, by Dir. Call it before [Job.WriteMetadata].
+func (j *Job) Fail(errs map[string]error) error {
+	f := &failed{}
+	for i, a := range j.Artifacts {
+		if err := errs[a.Dir]; err != nil {
+			f.add(i, err)
+		}
+	}
+	return j.drop(f)
+}
+
 // checkRounding fails artifacts whose 16-bit weights overflowed.
 func (j *Job) checkRounding(f *failed) {
 	for i, a := range j.Artifacts {

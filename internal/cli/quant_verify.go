@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,9 +60,10 @@ const verifyChild = "verify-staged"
 var errProblems = errors.New("verification found problems; the files were written, see above")
 
 // verifyJob compares what a job has staged with its float32 reference and
-// enters the figures into its metadata. The models are loaded in a child
-// process: what a runtime does with a broken model, and the memory it takes,
-// stay there.
+// enters the figures into its metadata. Each model is loaded in a child
+// process of its own: what a runtime does with a broken model, and the memory
+// it takes, stay there, and an artifact that does not run is dropped from the
+// job without the others.
 func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool, err error) {
 	path, err := c.findORT()
 	if err != nil {
@@ -70,38 +72,57 @@ func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool,
 		fmt.Fprintf(c.Err, "not verified: %v\n", err)
 		return false, nil
 	}
-	req := verifyRequest{Library: path, Threads: c.Threads, FreeMemory: freeMemory()}
-	var index []int
-	for i, a := range job.Artifacts {
-		if a.Reference {
-			req.Reference = job.Staged(i)
-			req.TempDir = filepath.Dir(req.Reference)
-			continue
-		}
-		req.Artifacts = append(req.Artifacts, job.Staged(i))
-		index = append(index, i)
-	}
 	bar := c.newProgress("verifying ", 1000)
 	defer bar.stop()
-	results, err := c.runVerify(ctx, req, func(share float64) { bar.set(int64(1000*share), 1000) })
-	if err != nil {
+	done := 0
+	run := func(req verifyRequest) ([]verify.Result, error) {
+		defer func() { done++ }()
+		req.Library, req.Threads, req.FreeMemory = path, c.Threads, freeMemory()
+		return c.runVerify(ctx, req, func(share float64) {
+			bar.set(int64(1000*(float64(done)+share)/float64(len(job.Artifacts))), 1000)
+		})
+	}
+	i := slices.IndexFunc(job.Artifacts, func(a *convert.Artifact) bool { return a.Reference })
+	if i < 0 {
+		return false, errors.New("verify: the job has no reference")
+	}
+	reference := job.Staged(i)
+	logits := filepath.Join(filepath.Dir(reference), "reference.logits") // goes with the staging folder
+	if _, err := run(verifyRequest{Reference: reference, SaveLogits: logits}); err != nil {
 		return false, err
 	}
-	for k, r := range results {
-		a := job.Artifacts[index[k]]
-		a.Metadata.Fidelity = &r.Fidelity
-		if a.Recipe.Target == "cpu" || a.Recipe.Target == "base" {
-			a.Metadata.Target.RanOnDevice = "yes: on the CPU"
+	broken := map[string]error{}
+	for i, a := range job.Artifacts {
+		if a.Reference {
+			continue
 		}
-		if p := verify.Far(a.Recipe.Precision, r.Fidelity.KLMean); p != "" {
-			r.Problems = append(r.Problems, p)
+		results, err := run(verifyRequest{ReferenceLogits: logits, Artifacts: []string{job.Staged(i)}})
+		if ctx.Err() != nil {
+			return false, ctx.Err()
 		}
-		for _, p := range r.Problems {
+		if err != nil {
+			broken[a.Dir] = errors.New(shorten(err, job.Staged(i), a.Dir))
+			continue
+		}
+		for _, p := range enterFidelity(a, results[0]) {
 			problems = true
 			fmt.Fprintf(c.Err, "%s: %s\n", a.Dir, p)
 		}
 	}
-	return problems, nil
+	return problems, job.Fail(broken)
+}
+
+// enterFidelity enters what was measured into an artifact's metadata and
+// returns in what it fails.
+func enterFidelity(a *convert.Artifact, r verify.Result) (problems []string) {
+	a.Metadata.Fidelity = &r.Fidelity
+	if a.Recipe.Target == "cpu" || a.Recipe.Target == "base" {
+		a.Metadata.Target.RanOnDevice = "yes: on the CPU"
+	}
+	if p := verify.Far(a.Recipe.Precision, r.Fidelity.KLMean); p != "" {
+		return append(r.Problems, p)
+	}
+	return r.Problems
 }
 
 // runVerify runs verify in a child process, or in this one where there is no
