@@ -313,7 +313,7 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 		return err
 	}
 	report := qualityReport{Machine: describeMachine(ctx), Sample: s.Name, Parameters: s.Parameters,
-		Tokens: len(j.tokens), Window: window, Text: filepath.Base(o.text), dir: o.out}
+		Tokens: len(j.tokens), Window: window, Text: filepath.Base(o.text), dir: o.out, keep: o.keep}
 	b, err := os.ReadFile(o.text)
 	if err != nil {
 		return err
@@ -327,7 +327,8 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 		}
 	}
 	if o.keep {
-		if err := report.keepOthers(mine); err != nil {
+		report.again = mine
+		if err := report.keepOthers(); err != nil {
 			return err
 		}
 	}
@@ -338,7 +339,12 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 		}
 	}
 	for _, a := range peers {
-		if report.has(a) {
+		if o.keep {
+			if err := report.keepOthers(); err != nil {
+				return err
+			}
+		}
+		if report.has(a.label()) {
 			continue
 		}
 		m, err := j.make(ctx, s, a)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +23,9 @@ type qualityReport struct {
 	Rows          []measured     `json:"rows"`
 	Failed        []failure      `json:"failed,omitempty"`
 
-	dir string
+	dir   string
+	keep  bool
+	again []*artifact // ours that are to be measured anew
 }
 
 func (r *qualityReport) find(maker, name string) *measured {
@@ -41,9 +42,10 @@ func (r *qualityReport) file() string {
 	return map[string]string{plainSample: plainFile, storiesSample: storiesFile, permutedSample: qualityFile}[r.Sample]
 }
 
-// keepOthers takes from the last report, if it is of the same tokens, all
-// figures but those of our own artifacts that are to be measured.
-func (r *qualityReport) keepOthers(mine []*artifact) error {
+// keepOthers takes from the report on disk, if it is of the same tokens, all
+// figures that are not here, but for our own artifacts that are to be measured
+// anew. Several runs may thus fill one report.
+func (r *qualityReport) keepOthers() error {
 	var last qualityReport
 	if _, err := readReport(r.dir, r.file(), &last); err != nil {
 		return err
@@ -51,14 +53,21 @@ func (r *qualityReport) keepOthers(mine []*artifact) error {
 	if last.TextSHA256 != r.TextSHA256 || last.Tokens != r.Tokens || last.Window != r.Window {
 		return nil
 	}
-	r.Failed, r.Seed, r.PermutedDelta = last.Failed, last.Seed, last.PermutedDelta
+	if r.PermutedDelta == 0 {
+		r.Seed, r.PermutedDelta = last.Seed, last.PermutedDelta
+	}
 	if r.Imatrix == nil {
 		r.Imatrix = last.Imatrix
 	}
+	for _, f := range last.Failed {
+		if !r.has(f.Name) {
+			r.Failed = append(r.Failed, f)
+		}
+	}
 	for _, m := range last.Rows {
-		again := slices.ContainsFunc(mine, func(a *artifact) bool { return a.label() == m.label() })
+		again := slices.ContainsFunc(r.again, func(a *artifact) bool { return a.label() == m.label() })
 		other := strings.HasSuffix(m.Name, imatrixSuffix) && last.Imatrix != nil && *last.Imatrix != *r.Imatrix
-		if !again && !other {
+		if !again && !other && !r.has(m.label()) {
 			r.Rows = append(r.Rows, m)
 		}
 	}
@@ -66,9 +75,9 @@ func (r *qualityReport) keepOthers(mine []*artifact) error {
 }
 
 // has reports whether an artifact's figures are there, or that there are none.
-func (r *qualityReport) has(a *artifact) bool {
-	failed := slices.ContainsFunc(r.Failed, func(f failure) bool { return f.Name == a.label() })
-	return failed || r.find(a.Maker, a.Name) != nil
+func (r *qualityReport) has(label string) bool {
+	return slices.ContainsFunc(r.Failed, func(f failure) bool { return f.Name == label }) ||
+		slices.ContainsFunc(r.Rows, func(m measured) bool { return m.label() == label })
 }
 
 // add takes up an artifact's figures and writes the report.
@@ -82,6 +91,11 @@ func (r *qualityReport) add(o qualityOptions, m *measured) error {
 
 // write sorts by size and writes the files.
 func (r *qualityReport) write() error {
+	if r.keep {
+		if err := r.keepOthers(); err != nil {
+			return err
+		}
+	}
 	slices.SortStableFunc(r.Rows, func(a, b measured) int { return cmp.Compare(a.Bytes, b.Bytes) })
 	var plain qualityReport
 	if r.Sample == permutedSample {
@@ -92,7 +106,7 @@ func (r *qualityReport) write() error {
 	if err := writeReport(r.dir, r.file(), r, r.table(&plain)); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(r.dir, r.file()+".svg"), []byte(r.chart()), 0o644)
+	return writeWhole(filepath.Join(r.dir, r.file()+".svg"), []byte(r.chart()))
 }
 
 func (r *qualityReport) table(plain *qualityReport) string {

@@ -65,8 +65,8 @@ func TestKeepOthers(t *testing.T) {
 		{"other matrix", 10, two, "int8, Q4_0"},
 		{"other text", 11, one, ""},
 	} {
-		r := qualityReport{Sample: plainSample, Tokens: c.tokens, TextSHA256: "x", Imatrix: c.im, dir: dir}
-		if err := r.keepOthers(ourArtifacts([]string{"int4"})); err != nil {
+		r := qualityReport{Sample: plainSample, Tokens: c.tokens, TextSHA256: "x", Imatrix: c.im, dir: dir, again: ourArtifacts([]string{"int4"})}
+		if err := r.keepOthers(); err != nil {
 			t.Fatal(err)
 		}
 		var names []string
@@ -76,8 +76,34 @@ func TestKeepOthers(t *testing.T) {
 		if got := strings.Join(names, ", "); got != c.want {
 			t.Errorf("%s: kept %q, want %q", c.name, got, c.want)
 		}
-		if bad := (&artifact{Maker: genai, Name: "bad"}); r.has(bad) != (c.want != "") {
-			t.Errorf("%s: has a failed artifact: %v", c.name, r.has(bad))
+		if bad := (&artifact{Maker: genai, Name: "bad"}); r.has(bad.label()) != (c.want != "") {
+			t.Errorf("%s: has a failed artifact: %v", c.name, r.has(bad.label()))
 		}
+	}
+}
+
+// TestSharedReport lets two runs write one report.
+func TestSharedReport(t *testing.T) {
+	dir := t.TempDir()
+	open := func(again ...string) *qualityReport {
+		r := &qualityReport{Sample: plainSample, Tokens: 10, TextSHA256: "x", dir: dir, keep: true, again: ourArtifacts(again)}
+		if err := r.keepOthers(); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	a, b := open(), open()
+	for _, step := range []struct {
+		r   *qualityReport
+		row measured
+	}{{a, row(llama, "Q4_0", 3, 1)}, {b, row(llama, "Q8_0", 5, 1)}, {a, row(ours, "int4", 4, 1)}, {open("int4"), row(ours, "int4", 4, 0.5)}} {
+		step.r.Rows = append(step.r.Rows, step.row)
+		if err := step.r.write(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := open()
+	if len(got.Rows) != 3 || got.find(ours, "int4").Fidelity.KLMean != 0.5 {
+		t.Errorf("the report has %+v", got.Rows)
 	}
 }

@@ -30,8 +30,17 @@ func writeReport(dir, name string, report any, table string) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, name+".json"), append(b, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644))
+		writeWhole(filepath.Join(dir, name+".json"), append(b, '\n')),
+		writeWhole(filepath.Join(dir, name+".md"), []byte(table)))
+}
+
+// writeWhole replaces a file at once: others may be reading it.
+func writeWhole(path string, b []byte) error {
+	tmp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
 }
 
 // printTable prints a table that was written.
