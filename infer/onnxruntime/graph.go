@@ -55,11 +55,11 @@ func (g *graphs) close() {
 	}
 }
 
-// loaded is the memory the weights take with a provider. A second graph shares
-// the mapped weights on the CPU; elsewhere each session has its own.
+// loaded is the memory the weights take with a provider. Each session has its
+// own: the CPU too makes packed copies of what it maps.
 func (g *graphs) loaded(p *provider) int64 {
 	n := p.weights(g.decode)
-	if g.prefill != nil && p.ep != cpu.ep {
+	if g.prefill != nil {
 		n += p.weights(g.prefill)
 	}
 	return n

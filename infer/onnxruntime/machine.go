@@ -93,14 +93,18 @@ func lacking(library, name string, depend nativelib.DependOptions) (why string, 
 // Runtime library at a path, "" if none is. Nothing is opened.
 func Lacking(library, provider string, depend nativelib.DependOptions) string {
 	p, err := findProvider(provider)
-	if err != nil || p.file == "" {
+	if err != nil {
 		return ""
 	}
 	if real, err := filepath.EvalSymlinks(library); err == nil {
 		library = real
 	}
-	why, _ := lacking(library, p.file, depend)
-	return why
+	for _, file := range p.files() {
+		if why, _ := lacking(library, file, depend); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // gpu is the NVIDIA card of provider option device_id.

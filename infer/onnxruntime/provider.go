@@ -152,10 +152,25 @@ func (p *provider) usable(b *Backend) (why string) {
 	if !slices.Contains(b.available, p.ep) {
 		return fmt.Sprintf("the ONNX Runtime library %s (%s) was built without %s", b.lib.Path(), b.lib.Version(), p.ep)
 	}
-	if p.file == "" {
-		return ""
+	for _, file := range p.files() {
+		if why := b.machine.needs(file); why != "" {
+			return why
+		}
 	}
-	return b.machine.needs(p.file)
+	return ""
+}
+
+// files are the provider libraries it needs: its own, and that of the one it
+// leaves nodes to (TensorRT's does not work without CUDA's).
+func (p *provider) files() []string {
+	if p.file == "" {
+		return nil
+	}
+	list := []string{p.file}
+	if with, err := findProvider(p.with); err == nil {
+		list = append(list, with.file)
+	}
+	return list
 }
 
 // cachePlace is the device memory the cache lies in; ok is false for the
