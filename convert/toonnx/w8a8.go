@@ -16,13 +16,13 @@ import (
 //
 // One step for all positions would be one operator (DynamicQuantizeMatMul), but a
 // few positions carry activations a hundred times larger than the others, whose
-// steps they would set: on SmolLM2-135M KL is 0.011 with one step, 0.0055 with one
-// a position (docs/kernels.md).
+// steps they would set: on SmolLM2-135M KL is 0.011 with one step, 0.005 with one a
+// position (docs/kernels.md).
 //
-// Activations are uint8 because that is the kernel x86 has: int8 times int8 is
-// not there in ONNX Runtime 1.32. The weights are int8 and not uint8, which takes
-// 2.2 times as long where VNNI is. Without VNNI the session must be told to avoid
-// a kernel that saturates: see package infer/onnxruntime.
+// The weights are int8 and not uint8, which takes 2.2 times as long where VNNI
+// is. Without VNNI the session must be told to avoid a kernel that saturates (see
+// package infer/onnxruntime): it makes the weights unsigned then, and for those
+// int8 activations have no kernel in ONNX Runtime 1.32; so they are uint8.
 func (b *builder) perTokenLinear(node, x string, m *matrix, bias string) string {
 	if b.act != onnx.F32 || !m.form.Linear || m.form.Bits != 8 || m.form.Block != 0 || !m.form.Columns {
 		b.fail("%s: int8 activations by position want float32 activations and 8-bit weights stored by columns with one scale each, not %v", node, m.form)
