@@ -19,6 +19,7 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/target"
 )
 
 // Find lists the artifact folders below path: path itself where it is one (or
@@ -69,10 +70,32 @@ type Stored struct {
 	// WeightBytes is the size of the data files that the graph uses.
 	WeightBytes   int64
 	BitsPerWeight float64 // 0 where the number of parameters is not known
+	// Placements say where the nodes of each graph would land, for targets that
+	// package target knows.
+	Placements []Placement
 	// Matrices are the weight matrices by name without layer numbers.
 	Matrices []Matrix
 	// Problems say in what the files are not what they should be.
 	Problems []string
+}
+
+// Placement is where the nodes of one graph would land, as package target
+// predicts from lists.
+type Placement struct {
+	Graph  string // file name
+	Target string // "TensorRT 10.3"
+	// Operators counts nodes by operator and fate, in order of first use.
+	Operators []OperatorPlace
+	// Left explains nodes that the target would not take.
+	Left     []string
+	Warnings []string
+}
+
+// OperatorPlace is the fate of the nodes of one operator.
+type OperatorPlace struct {
+	Operator string
+	Fate     target.Fate
+	Nodes    int
 }
 
 // Matrix sums up the matrices of one name: "model.layers.*.mlp.down_proj", of
@@ -193,6 +216,9 @@ func (s *Stored) checkGraph(ctx context.Context, path string, problem func(strin
 	if err := onnx.Check(f.Model, onnx.CheckOptions{Complete: true}); err != nil {
 		problem("%s: %v", name, err)
 	}
+	if s.Metadata != nil {
+		s.place(f.Model, name, problem)
+	}
 	checkOverlap(f.Model.Graph, name, problem)
 	if err := checkFinite(ctx, f, name, problem); err != nil {
 		return fmt.Errorf("check %s: %w", path, err)
@@ -202,6 +228,32 @@ func (s *Stored) checkGraph(ctx context.Context, path string, problem func(strin
 		s.Matrices = matrices(f.Model.Graph)
 	}
 	return nil
+}
+
+// place predicts where a graph would land and wants its target to take all of
+// it.
+func (s *Stored) place(m *onnx.Model, name string, problem func(string, ...any)) {
+	t, err := target.Find(s.Metadata.Target.Target)
+	if err != nil {
+		return // base is for any provider
+	}
+	placed := t.Place(m)
+	p := Placement{Graph: name, Target: placed.Target, Warnings: placed.Warnings}
+	for _, n := range placed.Nodes {
+		at := slices.IndexFunc(p.Operators, func(o OperatorPlace) bool { return o.Operator == n.Node.Op && o.Fate == n.Fate })
+		if at < 0 {
+			at = len(p.Operators)
+			p.Operators = append(p.Operators, OperatorPlace{Operator: n.Node.Op, Fate: n.Fate})
+		}
+		p.Operators[at].Nodes++
+	}
+	for _, n := range placed.Left() {
+		p.Left = append(p.Left, fmt.Sprintf("%s: %s", n.Node.Label(), n.Text))
+	}
+	if err := placed.Err(); err != nil {
+		problem("%s: %v", name, err)
+	}
+	s.Placements = append(s.Placements, p)
 }
 
 // checkOverlap wants ranges of the data file to be equal (tied weights, two
@@ -317,9 +369,18 @@ func matrices(g *onnx.Graph) []Matrix {
 	seen := map[onnx.External]bool{} // tied weights count once
 	groups := map[string]*Matrix{}
 	var order []string
+	rowScales := map[string]int64{} // bytes, by the name of the matrix
+	for _, t := range g.Initializers {
+		if name, _, ok := strings.Cut(t.Name, ".row_scales"); ok {
+			rowScales[name], _ = t.Bytes()
+		}
+	}
 	for _, n := range g.Nodes {
 		elements, bytes, main := weightOf(index, n)
-		if elements == 0 || !strings.Contains(main.Name, ".weight") || main.External != nil && seen[*main.External] {
+		if main != nil && n.Op == "Gather" { // rows and scales are looked up apart
+			bytes += rowScales[strings.TrimSuffix(main.Name, ".rows")]
+		}
+		if elements == 0 || strings.Contains(main.Name, ".row_scales") || !strings.Contains(main.Name, ".weight") || main.External != nil && seen[*main.External] {
 			continue
 		}
 		if main.External != nil {

@@ -277,6 +277,9 @@ func TestReadStored(t *testing.T) {
 	if want := s.Metadata.Architecture.Parameters - norms; elements != want {
 		t.Errorf("%d weights in matrices, want %d", elements, want)
 	}
+	if len(s.Placements) != 1 || s.Placements[0].Target == "" || len(s.Placements[0].Operators) < 5 || len(s.Placements[0].Left) > 0 {
+		t.Errorf("placements %+v, want all nodes on the CPU", s.Placements)
+	}
 	metadata := func(old, new string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
 			t.Helper()
@@ -326,6 +329,7 @@ func TestReadStored(t *testing.T) {
 		{"overlap", func(t *testing.T, dir string) {
 			edit(t, dir, func(g *onnx.Graph) { external(g, "down_proj.weight").External.Offset -= 64 })
 		}, "overlap"},
+		{"no operator of the target", metadata(`"target": "cpu"`, `"target": "tensorrt"`), "would not take"},
 		{"graph not sound", func(t *testing.T, dir string) {
 			edit(t, dir, func(g *onnx.Graph) { external(g, "norm.weight").Dims[0]-- })
 		}, "model.onnx: "},

@@ -72,6 +72,8 @@ type artifactEvidence struct {
 	BitsPerWeight float64          `json:"bits_per_weight"`
 	Floor         float64          `json:"bits_per_weight_floor"`
 	Matrices      []matrixEvidence `json:"matrices,omitempty"`
+	// Placements are predictions from lists, not runs on the device.
+	Placements []placementEvidence `json:"placements,omitempty"`
 	// Perplexity is measured with or without a reference, Fidelity with one.
 	Perplexity float64            `json:"perplexity,omitempty"`
 	Fidelity   *modeldir.Fidelity `json:"fidelity,omitempty"`
@@ -98,6 +100,29 @@ type matrixEvidence struct {
 	Layers  []int   `json:"layers,omitempty"`
 	Weights int64   `json:"weights"`
 	Bits    float64 `json:"bits_per_weight"`
+}
+
+// placementEvidence is where the nodes of one graph would land.
+type placementEvidence struct {
+	Graph     string          `json:"graph"`
+	Target    string          `json:"target"`
+	Operators []operatorPlace `json:"operators"`
+	Left      []string        `json:"left,omitempty"`
+	Warnings  []string        `json:"warnings,omitempty"`
+}
+
+type operatorPlace struct {
+	Operator string `json:"operator"`
+	Fate     string `json:"fate"`
+	Nodes    int    `json:"nodes"`
+}
+
+func placement(p verify.Placement) placementEvidence {
+	out := placementEvidence{Graph: p.Graph, Target: p.Target, Left: p.Left, Warnings: p.Warnings}
+	for _, o := range p.Operators {
+		out.Operators = append(out.Operators, operatorPlace{o.Operator, o.Fate.String(), o.Nodes})
+	}
+	return out
 }
 
 // gather reads the artifacts below path and checks their files.
@@ -136,6 +161,9 @@ func (c *common) gather(ctx context.Context, path string) (*evidence, error) {
 		}
 		for _, m := range s.Matrices {
 			a.Matrices = append(a.Matrices, matrixEvidence{m.Name, m.Layers, m.Elements, m.Bits()})
+		}
+		for _, p := range s.Placements {
+			a.Placements = append(a.Placements, placement(p))
 		}
 		e.Artifacts = append(e.Artifacts, a)
 		bar.set(int64(i+1), int64(len(dirs)))

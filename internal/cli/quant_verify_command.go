@@ -34,7 +34,7 @@ nothing fused. Ends with exit code 1 where an artifact fails.`,
 	o.bind(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object")
-	f.BoolVar(&o.details, "details", false, "also print the bits of each kind of matrix and the largest 16-bit tensors")
+	f.BoolVar(&o.details, "details", false, "also print the bits of each kind of matrix, the largest 16-bit tensors,\nand where the target would run each operator")
 	f.BoolVar(&o.noRun, "no-run", false, "check files only; run nothing")
 	return cmd
 }
@@ -162,7 +162,38 @@ func (a *artifactEvidence) printDetails(w io.Writer) error {
 	for _, r := range a.Ranges {
 		fmt.Fprintf(tw, "  %s\treaches %.1f\tof %.0f\t\n", r.Tensor, r.MaxAbs, r.Limit)
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, p := range a.Placements {
+		if err := p.print(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print says what becomes of the nodes: a line for each fate, then each node
+// that the target leaves.
+func (p placementEvidence) print(w io.Writer) error {
+	fmt.Fprintf(w, "  %s on %s (predicted from its lists):\n", p.Graph, p.Target)
+	var fates []string
+	by := map[string][]string{}
+	for _, o := range p.Operators {
+		if by[o.Fate] == nil {
+			fates = append(fates, o.Fate)
+		}
+		by[o.Fate] = append(by[o.Fate], fmt.Sprintf("%d %s", o.Nodes, o.Operator))
+	}
+	for _, fate := range fates {
+		fmt.Fprintf(w, "    %s: %s\n", fate, strings.Join(by[fate], ", "))
+	}
+	for _, text := range append(slices.Clone(p.Left), p.Warnings...) {
+		if _, err := fmt.Fprintf(w, "    %s\n", text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // The cells of tables: "-" where a figure was not measured.
