@@ -110,6 +110,21 @@ func openGGUF(path string, o Options) (_ *Checkpoint, err error) {
 	return c, c.addGGUFSupport(k, cfg)
 }
 
+// GGUF is the file that a GGUF checkpoint was read from, the first of several,
+// with all keys; nil for other checkpoints. It is open as long as c is.
+func (c *Checkpoint) GGUF() *gguf.Reader {
+	all, ok := c.closer.(closers) // with an adapter
+	if !ok {
+		all = closers{c.closer}
+	}
+	for _, one := range all {
+		if s, ok := one.(ggufShards); ok {
+			return s[0]
+		}
+	}
+	return nil
+}
+
 // onlyModel reports whether a GGUF file has its folder to itself, so that the
 // licence beside it must be its own. In a folder of many models it may be
 // anybody's.

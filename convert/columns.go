@@ -2,7 +2,7 @@ package convert
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"sync"
 
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
@@ -25,7 +25,7 @@ type turn struct {
 }
 
 // store takes a chunk in encoded form and writes the matrix when it is whole.
-func (s *columnStore) store(f *os.File, c chunk, o *plan.Output, e *encoded) error {
+func (s *columnStore) store(f io.WriterAt, c chunk, o *plan.Output, e *encoded) error {
 	r, form := c.read, o.Form
 	data, scales := o.Runs(r)
 	s.mu.Lock()
@@ -69,7 +69,7 @@ func (s *columnStore) store(f *os.File, c chunk, o *plan.Output, e *encoded) err
 }
 
 // writeRuns writes pieces of equal length to places RowBytes apart.
-func writeRuns(f *os.File, at plan.Region, runs plan.Runs, b []byte) error {
+func writeRuns(f io.WriterAt, at plan.Region, runs plan.Runs, b []byte) error {
 	if at.RowBytes == runs.Bytes {
 		runs = plan.Runs{N: 1, Bytes: len(b)}
 	}

@@ -82,6 +82,14 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 			j.failures = append(j.failures, Failure{r.dir, err})
 		}
 	}
+	for _, t := range j.opts.GGUF.Types {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := j.addGGUF(t, reads); err != nil {
+			j.failures = append(j.failures, Failure{path.Join(ggufFolder, t.String()), err})
+		}
+	}
 	if err := j.survivors(); err != nil {
 		return nil, err
 	}
@@ -176,7 +184,11 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 	}
 	pa.Files = append(pa.Files, support...)
 	a.Metadata = j.metadata(a, pa, int64(len(graph)))
-	if err := j.enter(w, art.Pieces, reads); err != nil {
+	pieces := make([]plan.Piece, len(art.Pieces))
+	for i, p := range art.Pieces {
+		pieces[i] = plan.Piece(p)
+	}
+	if err := j.enter(w, pieces, reads); err != nil {
 		return err
 	}
 	j.Plan.Artifacts = append(j.Plan.Artifacts, pa)
@@ -185,7 +197,7 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 }
 
 // enter adds the pieces of the artifact that comes next to the reads.
-func (j *Job) enter(w wanted, pieces []toonnx.Piece, reads map[string]*plan.Read) error {
+func (j *Job) enter(w wanted, pieces []plan.Piece, reads map[string]*plan.Read) error {
 	for _, p := range pieces {
 		if _, ok := j.ck.Tensor(p.Weight.Name); !ok {
 			return fmt.Errorf("tensor %q is not in %s", p.Weight.Name, j.ck.ID())

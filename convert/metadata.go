@@ -53,23 +53,15 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 			Opset: int(toonnx.OpsetOf(r)), MinORTVersion: toonnx.MinORTVersion,
 			ActivationType: r.Activations, IntegerInputs: integerInputs(s, r), Dialect: r.Dialect, RanOnDevice: "not run on the device",
 		},
-		Source: modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
-		Architecture: modeldir.Architecture{
-			Name: s.Architecture, ModelType: s.ModelType, Hidden: s.Hidden, Intermediate: s.Intermediate,
-			Layers: s.Layers, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim, Vocab: s.Vocab,
-			MaxContext: s.MaxContext, RoPETheta: s.RoPE.Theta, NormEps: float64(s.NormEps),
-			TiedEmbedding: s.Tied, Parameters: s.Parameters(),
-		},
-		Hints: j.hints(r),
-		Bits:  roleBits(s, r),
+		Source:       modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
+		Architecture: architecture(s),
+		Hints:        j.hints(r),
+		Bits:         roleBits(s, r),
 		Size: modeldir.Size{
 			WeightBytes: pa.Data.Size, GraphBytes: graphBytes,
 			BitsPerWeight:      float64(pa.Data.Size) * 8 / float64(s.Parameters()),
 			BitsPerWeightFloor: floor(s, r),
 		},
-	}
-	if s.RoPE.Type != "default" {
-		m.Architecture.RoPEScaling = s.RoPE.Type
 	}
 	if !body.IsFloat() {
 		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
@@ -181,7 +173,10 @@ func (j *Job) WriteMetadata(ctx context.Context) error {
 			continue
 		}
 		pa := j.Plan.Artifacts[i]
-		names := []string{pa.Data.Name}
+		var names []string
+		for _, f := range pa.Data.Files() {
+			names = append(names, f.Name)
+		}
 		for _, f := range pa.Files {
 			names = append(names, f.Name)
 		}

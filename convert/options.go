@@ -35,6 +35,8 @@ type Options struct {
 	Output string
 	// Targets beside base; none writes base alone.
 	Targets []Target
+	// GGUF files to write; by default none.
+	GGUF GGUF
 	// NoBase leaves out onnx/base/fp16.
 	NoBase bool
 	// Reference also writes a float32 artifact into the staging folder, which
@@ -80,7 +82,7 @@ func (o *Options) fill() error {
 	if o.Output == "" {
 		return fmt.Errorf("no output folder given")
 	}
-	if o.NoBase && len(o.Targets) == 0 && !o.Reference {
+	if o.NoBase && len(o.Targets) == 0 && !o.Reference && len(o.GGUF.Types) == 0 {
 		return fmt.Errorf("nothing to write: no targets, and base is left out")
 	}
 	if o.Workers <= 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/quant/ggml"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -98,7 +99,7 @@ func (j *Job) refuseExisting() error {
 	}
 	ours, interrupted := false, false
 	for _, e := range entries {
-		ours = ours || e.Name() == "onnx"
+		ours = ours || e.Name() == "onnx" || e.Name() == "gguf"
 		interrupted = interrupted || e.Name() == staging
 	}
 	switch {
@@ -115,7 +116,7 @@ func (j *Job) refuseExisting() error {
 // writer is one pass over the checkpoint.
 type writer struct {
 	job   *Job
-	files []*os.File // data files, parallel to the artifacts
+	files []*dataFile // parallel to the artifacts
 	cols  columnStore
 	failed
 	total int64
@@ -135,13 +136,10 @@ func (w *writer) open() error {
 				return err
 			}
 		}
-		f, err := os.OpenFile(filepath.Join(dir, a.Data.Name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
-		if err != nil {
-			return fmt.Errorf("create the weight file: %w", err)
-		}
+		f, err := createData(dir, a.Data)
 		w.files = append(w.files, f)
-		if err := f.Truncate(a.Data.Size); err != nil {
-			return fmt.Errorf("size %s to %d bytes: %w", f.Name(), a.Data.Size, err)
+		if err != nil {
+			return err
 		}
 		for _, s := range a.Data.CacheScales {
 			var b [4]byte
@@ -175,14 +173,14 @@ func (w *writer) open() error {
 func (w *writer) close() error {
 	var errs []error
 	for _, f := range w.files {
-		if err := f.Sync(); err != nil {
-			errs = append(errs, fmt.Errorf("write %s to disk: %w", f.Name(), err))
-		}
-		if err := f.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", f.Name(), err))
-		}
+		errs = append(errs, f.close())
 	}
 	return errors.Join(errs...)
+}
+
+// sameSlice reports whether two slices are one.
+func sameSlice(a, b []float32) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // chunk is some rows of one read.
@@ -198,7 +196,7 @@ func (w *writer) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer close(chunks)
 		for _, r := range w.job.Plan.Reads {
-			step := chunkRows(r.Cols)
+			step := chunkRowsOf(r)
 			for row := 0; row < r.Rows; row += step {
 				select {
 				case chunks <- chunk{r, row, min(step, r.Rows-row)}:
@@ -245,7 +243,9 @@ type encoder struct {
 type encoded struct {
 	form                plan.Form
 	fold                *calibrate.Fold
+	importance          []float32 // of ggml's blocks
 	data, scales, zeros []byte
+	turned              []byte // data with its rows in another order
 	counts              roundings
 	err                 error
 }
@@ -271,7 +271,7 @@ func (e *encoder) chunk(c chunk) error {
 			fold = e.w.job.folds[o.Artifact]
 		}
 		for k := range e.forms[:used] {
-			if e.forms[k].form == encodedForm(o.Form) && e.forms[k].fold == fold {
+			if e.forms[k].form == encodedForm(o.Form) && e.forms[k].fold == fold && sameSlice(e.forms[k].importance, o.Importance) {
 				enc = &e.forms[k]
 			}
 		}
@@ -285,7 +285,7 @@ func (e *encoder) chunk(c chunk) error {
 			if fold != nil {
 				values, importance = e.fold(c, fold)
 			}
-			enc.fold = fold
+			enc.fold, enc.importance = fold, o.Importance
 			enc.err = enc.encode(encodedForm(o.Form), values, importance, c)
 			if enc.err != nil {
 				enc.err = fmt.Errorf("quantize tensor %q: %w", c.read.Tensor.Name, enc.err)
@@ -340,6 +340,9 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 		e.counts = roundings{int64(over), int64(flushed)}
 		return nil
 	}
+	if f.GGML != 0 {
+		return ggml.Encode(e.data, values, f.GGML, c.read.Cols, e.importance)
+	}
 	if f.Linear {
 		o := f.LinearOptions()
 		o.Importance = importance
@@ -360,6 +363,12 @@ func (w *writer) store(c chunk, o *plan.Output, e *encoded) error {
 	f := w.files[o.Artifact]
 	if o.Form.Columns {
 		if err := w.cols.store(f, c, o, e); err != nil {
+			return fmt.Errorf("write tensor %q: %w", c.read.Tensor.Name, err)
+		}
+		return nil
+	}
+	if o.Interleave != 0 {
+		if err := f.interleave(c, o, e); err != nil {
 			return fmt.Errorf("write tensor %q: %w", c.read.Tensor.Name, err)
 		}
 		return nil

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/llama-pajamas/llama-pajamas/quant/ggml"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -13,6 +14,9 @@ import (
 type Form struct {
 	// Float is F32, F16 or BF16 for plain elements; Invalid for quantized ones.
 	Float tensor.DType
+	// GGML is the type of ggml blocks; 0 for other forms. Plain types are named
+	// by Float.
+	GGML ggml.Type
 	// Linear is what DequantizeLinear reads, signed and symmetric; else the
 	// elements are the blocks of MatMulNBits.
 	Linear bool
@@ -53,7 +57,7 @@ func (f Form) LinearOptions() qdq.Options {
 // Blocks is the number of scales of a row of k elements.
 func (f Form) Blocks(k int) int {
 	switch {
-	case f.IsFloat():
+	case f.IsFloat(), f.GGML != 0:
 		return 0
 	case f.Linear:
 		return f.LinearOptions().Blocks(k)
@@ -62,11 +66,13 @@ func (f Form) Blocks(k int) int {
 }
 
 // RowBytes is the encoded size of a row of k elements: data, scales, zero
-// points. Floats have data alone.
+// points. Floats and ggml's blocks have data alone.
 func (f Form) RowBytes(k int) (data, scales, zeros int) {
 	switch {
 	case f.IsFloat():
 		return k * f.Float.Size(), 0, 0
+	case f.GGML != 0:
+		return int(f.GGML.RowBytes(int64(k))), 0, 0
 	case f.Linear:
 		data, scales = f.LinearOptions().Sizes(1, k)
 		return data, scales, 0
@@ -74,10 +80,16 @@ func (f Form) RowBytes(k int) (data, scales, zeros int) {
 	return matmulnbits.Sizes(1, k, f.Options())
 }
 
-// ElementBits is what one element costs without scales and padding.
+// ElementBits is what one element costs without scales and padding; for ggml's
+// blocks, the number in the type's name.
 func (f Form) ElementBits() int {
-	if f.IsFloat() {
+	switch {
+	case f.IsFloat():
 		return f.Float.Size() * 8
+	case f.GGML == ggml.Q4_1, f.GGML == ggml.Q5_1: // whose minima cost a whole bit
+		return 8*f.GGML.Bytes()/f.GGML.Block() - 1
+	case f.GGML != 0:
+		return 8 * f.GGML.Bytes() / f.GGML.Block()
 	}
 	return f.Bits
 }
@@ -88,6 +100,8 @@ func (f Form) FloorBits(k int) float64 {
 	switch {
 	case f.IsFloat():
 		return float64(f.ElementBits())
+	case f.GGML != 0:
+		return 8 * float64(f.GGML.Bytes()) / float64(f.GGML.Block())
 	case f.Linear:
 		return f.LinearOptions().BitsPerWeight(k)
 	}
@@ -99,6 +113,8 @@ func (f Form) String() string {
 	switch {
 	case f.IsFloat():
 		return f.Float.String()
+	case f.GGML != 0:
+		return f.GGML.String()
 	case f.Linear && f.Int8Input:
 		return fmt.Sprintf("%v, %v, int8 input", f.LinearOptions(), f.Method)
 	case f.Linear:

@@ -37,10 +37,33 @@ type DataFile struct {
 	Name   string
 	Size   int64
 	Consts []Const
+	// Parts cuts the data into several files, one behind the other, of which
+	// Name is the first; nil for one file. No region crosses a cut.
+	Parts []Part
 	// CacheScales are float32 numbers that a probe of the model gives.
 	CacheScales []CacheScale
 	// ActScales are quantization steps of activations that a calibration gives.
 	ActScales []ActScale
+}
+
+// Part is one of the files that hold the data from Offset on.
+type Part struct {
+	Name         string
+	Offset, Size int64
+}
+
+// Files lists the files the data is in: Parts, or the one there is.
+func (d DataFile) Files() []Part {
+	if len(d.Parts) > 0 {
+		return d.Parts
+	}
+	return []Part{{d.Name, 0, d.Size}}
+}
+
+// Piece says where one checkpoint weight goes.
+type Piece struct {
+	Weight arch.Weight
+	Output Output // Artifact is set by whoever assembles the plan
 }
 
 // ActScale is the step of the symmetric int8 input of a matrix: max|x|/127.
@@ -84,10 +107,27 @@ type Output struct {
 	Form     Form
 	// Tuned outputs take the weights after the fold of package calibrate, and
 	// quantize them by its importance.
-	Tuned  bool
+	Tuned bool
+	// Importance weighs the columns for ggml's quantizers; nil for none.
+	Importance []float32
+	// Interleave, where not 0, is an even number of rows, a head's, within which
+	// row r is stored as row 2r, and row r+Interleave/2 as row 2r+1. The elements
+	// of a vector count as rows. Forms of one region alone have it.
+	Interleave int
+
 	Data   Region
 	Scales Region
 	Zeros  Region
+}
+
+// StoredRow is where a row of the read lies in the output.
+func (o Output) StoredRow(row int) int {
+	if o.Interleave == 0 {
+		return row
+	}
+	half := o.Interleave / 2
+	k := row % o.Interleave
+	return row - k + 2*(k%half) + k/half
 }
 
 // Runs says in how many pieces, of how many bytes each, data and scales of a
@@ -150,7 +190,17 @@ func (p *Plan) Check() error {
 			return fmt.Errorf("plan: two artifacts in folder %s", a.Dir)
 		}
 		dirs[a.Dir] = true
-		names := map[string]bool{a.Data.Name: true}
+		names := map[string]bool{}
+		end := int64(0)
+		for _, f := range a.Data.Files() {
+			if names[f.Name] || f.Offset != end || f.Size < 0 {
+				return fmt.Errorf("plan: part %s of %s is out of place", f.Name, a.Dir)
+			}
+			names[f.Name], end = true, end+f.Size
+		}
+		if end != a.Data.Size {
+			return fmt.Errorf("plan: the parts in %s hold %d bytes of %d", a.Dir, end, a.Data.Size)
+		}
 		for _, f := range a.Files {
 			if names[f.Name] {
 				return fmt.Errorf("plan: two files named %s in %s", f.Name, a.Dir)
@@ -162,6 +212,13 @@ func (p *Plan) Check() error {
 		for _, o := range r.Outputs {
 			size := p.Artifacts[o.Artifact].Data.Size
 			data, scales := o.Runs(r)
+			rows := r.Rows
+			if rows == 1 {
+				rows = r.Cols
+			}
+			if i := o.Interleave; i != 0 && (i < 0 || i%2 != 0 || rows%i != 0 || o.Form.Columns || scales.Bytes > 0) {
+				return fmt.Errorf("plan: the %d rows of tensor %q cannot be interleaved by %d", rows, r.Tensor.Name, i)
+			}
 			for _, g := range []struct {
 				Region
 				n, bytes int
