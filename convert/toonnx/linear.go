@@ -82,7 +82,11 @@ func (b *builder) dequantized(node string, m *matrix) string {
 		attrs = append(attrs, onnx.Int("block_size", int64(f.Block)))
 	}
 	w := b.external(m.name, intType(f), m.data, dims...)
-	w = b.node("DequantizeLinear", node+"/DequantizeLinear", []string{w, m.scales}, attrs...)
+	in := []string{w, m.scales}
+	if f.Block == 0 {
+		in = append(in, b.zeroPoints(node, m))
+	}
+	w = b.node("DequantizeLinear", node+"/DequantizeLinear", in, attrs...)
 	if f.Columns {
 		return w
 	}
@@ -120,13 +124,27 @@ func (b *builder) quantizedInput(x string, w arch.Weight) string {
 	e := b.place(name, int64(stored.Size()))
 	b.actSteps = append(b.actSteps, plan.ActScale{Role: w.Role, Layer: w.Layer, Offset: e.Offset, Float: stored})
 	scale := b.external(name, b.act, e)
+	q := b.node("QuantizeLinear", x+"/QuantizeLinear", []string{x, scale, b.zero()})
+	y := b.node("DequantizeLinear", x+"/DequantizeLinear", []string{q, scale, b.zero()})
+	b.quantized[x] = y
+	return y
+}
+
+// zero declares the int8 zero point of a whole tensor.
+func (b *builder) zero() string {
 	if b.zeroPoint == "" {
 		b.zeroPoint = b.g.Initializer(onnx.Initializer{Name: "int8.zero_point", Elem: onnx.I8, Dims: []int64{}, Data: []byte{0}})
 	}
-	q := b.node("QuantizeLinear", x+"/QuantizeLinear", []string{x, scale, b.zeroPoint})
-	y := b.node("DequantizeLinear", x+"/DequantizeLinear", []string{q, scale, b.zeroPoint})
-	b.quantized[x] = y
-	return y
+	return b.zeroPoint
+}
+
+// zeroPoints declares a zero point for each row of a matrix. They say nothing,
+// but with session.x64quantprecision ONNX Runtime 1.32 makes one of its own
+// where there is none, for the whole tensor, and then refuses it. They lie in
+// the graph, as a reader must see that they are zeros, and each node has its own,
+// as the same pass of ONNX Runtime fails on shared ones.
+func (b *builder) zeroPoints(node string, m *matrix) string {
+	return b.g.Initializer(onnx.Initializer{Name: node + "/zero_points", Elem: onnx.I8, Dims: []int64{int64(m.rows)}, Data: make([]byte, m.rows)})
 }
 
 // dequantizedRows looks ids up in an int8 matrix with one scale a row: the
@@ -142,7 +160,7 @@ func (b *builder) dequantizedRows(node, ids string, m *matrix) string {
 	scales := b.scales(m.name+".row_scales", m.form, m.scaleAt, int64(m.rows), 1)
 	q := b.node("Gather", node, []string{data, ids}, onnx.Int("axis", 0))
 	s := b.node("Gather", node+"_scales", []string{scales, ids}, onnx.Int("axis", 0))
-	x := b.node("DequantizeLinear", node+"/DequantizeLinear", []string{q, b.number(node+"/one", 1)})
+	x := b.node("DequantizeLinear", node+"/DequantizeLinear", []string{q, b.number(node+"/one", 1), b.zero()})
 	return b.node("Mul", node+"/Mul", []string{x, s})
 }
 

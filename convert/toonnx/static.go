@@ -119,7 +119,7 @@ func (d *staticDecoder) embed(ids string, m *matrix) string {
 	case f.Bits == 8 && f.Block == 0:
 		table = d.external(m.name+".rows", onnx.I8, m.data, int64(m.rows), int64(m.cols))
 		scales := d.scales32(m.name+".row_scales", f, m.scaleAt, int64(m.rows))
-		table = d.node("DequantizeLinear", at+"/DequantizeLinear", []string{table, scales}, onnx.Int("axis", 0))
+		table = d.node("DequantizeLinear", at+"/DequantizeLinear", []string{table, scales, d.zeroPoints(at, m)}, onnx.Int("axis", 0))
 	default:
 		d.fail("%s: rows are looked up in floats or in 8 bits with one scale a row, not in %v", m.name, f)
 	}
