@@ -19,7 +19,7 @@ const (
 	metaTokens = "tokens"
 
 	// fileFormat changes whenever old files must not be read as new ones.
-	fileFormat = "llama-pajamas calibration 1"
+	fileFormat = "llama-pajamas calibration 2"
 )
 
 // Vector is a named list of numbers of a statistics file.
@@ -40,6 +40,7 @@ func (s *Stats) vectors() []Vector {
 		for i, c := range s.layers[l].in {
 			at := fmt.Sprintf("layers.%d.%v.", l, Input(i))
 			add(at+"mean_square", c.MeanSquare)
+			add(at+"mean_abs", c.MeanAbs)
 			add(at+"max", c.MaxAbs)
 			add(at+"weight_max", c.WeightMax)
 		}
@@ -49,6 +50,7 @@ func (s *Stats) vectors() []Vector {
 		}
 	}
 	add("head.mean_square", s.head.MeanSquare)
+	add("head.mean_abs", s.head.MeanAbs)
 	add("head.max", s.head.MaxAbs)
 	return out
 }
@@ -127,14 +129,16 @@ func Load(path string, spec *arch.Spec, extra ...*Vector) (*Stats, map[string]st
 	for l := range s.layers {
 		for i := range s.layers[l].in {
 			at := fmt.Sprintf("layers.%d.%v.", l, Input(i))
-			s.layers[l].in[i] = Channels{read(at+"mean_square", width[i]), read(at+"max", width[i]), read(at+"weight_max", width[i])}
+			s.layers[l].in[i] = Channels{
+				read(at+"mean_square", width[i]), read(at+"mean_abs", width[i]), read(at+"max", width[i]), read(at+"weight_max", width[i]),
+			}
 		}
 		s.layers[l].value = read(fmt.Sprintf("layers.%d.value.max", l), spec.KVHeads*spec.HeadDim)
 		if k := read(fmt.Sprintf("layers.%d.key.max", l), 1); k != nil {
 			s.layers[l].key = k[0]
 		}
 	}
-	s.head = Channels{MeanSquare: read("head.mean_square", spec.Hidden), MaxAbs: read("head.max", spec.Hidden)}
+	s.head = Channels{MeanSquare: read("head.mean_square", spec.Hidden), MeanAbs: read("head.mean_abs", spec.Hidden), MaxAbs: read("head.max", spec.Hidden)}
 	for _, v := range extra {
 		v.Data = read(v.Name, 0)
 	}

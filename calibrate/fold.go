@@ -15,7 +15,7 @@ type Method uint8
 const (
 	// NoFold leaves a channel as it is.
 	NoFold Method = iota
-	// AWQ gives s = rms(x)^alpha: errors of the weights fall where they are
+	// AWQ gives s = mean|x|^alpha: errors of the weights fall where they are
 	// multiplied by much (Lin et al. 2023, with a fixed exponent).
 	AWQ
 	// SmoothQuant gives s = max|x|^alpha / max|w|^(1-alpha): the range of the
@@ -211,7 +211,7 @@ func gains(c Channels, g Gain) ([]float32, error) {
 		}
 		return s, nil
 	case AWQ:
-		addLogs(logs, c.MeanSquare, g.Alpha/2, 1e-6)
+		addLogs(logs, c.MeanAbs, g.Alpha, 1e-3)
 	case SmoothQuant:
 		if c.WeightMax == nil {
 			return nil, fmt.Errorf("SmoothQuant needs the weights' maxima, which were not measured")
@@ -258,7 +258,7 @@ func inverse(s []float32) []float32 {
 func perValueHead(c Channels, spec *arch.Spec) Channels {
 	group := spec.Heads / spec.KVHeads
 	n := spec.KVHeads * spec.HeadDim
-	out := Channels{MeanSquare: make([]float32, n), MaxAbs: make([]float32, n)}
+	out := Channels{MeanSquare: make([]float32, n), MeanAbs: make([]float32, n), MaxAbs: make([]float32, n)}
 	if c.WeightMax != nil {
 		out.WeightMax = make([]float32, n)
 	}
@@ -266,6 +266,7 @@ func perValueHead(c Channels, spec *arch.Spec) Channels {
 		head, ch := i/spec.HeadDim, i%spec.HeadDim
 		to := head/group*spec.HeadDim + ch
 		out.MeanSquare[to] += v / float32(group)
+		out.MeanAbs[to] += c.MeanAbs[i] / float32(group)
 		out.MaxAbs[to] = max(out.MaxAbs[to], c.MaxAbs[i])
 		if c.WeightMax != nil {
 			out.WeightMax[to] = max(out.WeightMax[to], c.WeightMax[i])

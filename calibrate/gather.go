@@ -34,12 +34,20 @@ func (l Layer) AddWeights(w arch.Weight, x []float32) {
 // AddMeanSquare counts the mean square of each channel over one of parts equal
 // parts of the text.
 func (l Layer) AddMeanSquare(in Input, mean []float32, parts int) {
-	c := &l.s.in[in]
-	if c.MeanSquare == nil {
-		c.MeanSquare = make([]float32, len(mean))
+	addMean(&l.s.in[in].MeanSquare, mean, parts)
+}
+
+// AddMeanAbs does the same for the mean magnitude.
+func (l Layer) AddMeanAbs(in Input, mean []float32, parts int) {
+	addMean(&l.s.in[in].MeanAbs, mean, parts)
+}
+
+func addMean(to *[]float32, mean []float32, parts int) {
+	if *to == nil {
+		*to = make([]float32, len(mean))
 	}
 	for i, v := range mean {
-		c.MeanSquare[i] += v / float32(parts)
+		(*to)[i] += v / float32(parts)
 	}
 }
 
@@ -69,15 +77,17 @@ func raise(to, m []float32) []float32 {
 
 // AddHead looks at inputs of the head, [tokens, hidden] row-major, all at once.
 func (s *Stats) AddHead(x []float32, width int) {
-	sum := make([]float64, width)
-	s.head = Channels{MeanSquare: make([]float32, width), MaxAbs: make([]float32, width)}
+	square, abs := make([]float64, width), make([]float64, width)
+	s.head = Channels{MeanSquare: make([]float32, width), MeanAbs: make([]float32, width), MaxAbs: make([]float32, width)}
 	for i, v := range x {
 		c := i % width
-		sum[c] += float64(v) * float64(v)
+		square[c] += float64(v) * float64(v)
+		abs[c] += math.Abs(float64(v))
 		s.head.MaxAbs[c] = max(s.head.MaxAbs[c], v, -v)
 	}
-	for c, v := range sum {
-		s.head.MeanSquare[c] = float32(v / float64(len(x)/width))
+	tokens := float64(len(x) / width)
+	for c := range width {
+		s.head.MeanSquare[c], s.head.MeanAbs[c] = float32(square[c]/tokens), float32(abs[c]/tokens)
 	}
 }
 
@@ -99,7 +109,7 @@ func (s *Stats) Finish() error {
 	for l := range s.layers {
 		for i, c := range s.layers[l].in {
 			what := fmt.Sprintf("the %v input of layer %d", Input(i), l)
-			for _, x := range [][]float32{c.MeanSquare, c.MaxAbs} {
+			for _, x := range [][]float32{c.MeanSquare, c.MeanAbs, c.MaxAbs} {
 				if err := check(what, x); err != nil {
 					return err
 				}
@@ -110,7 +120,7 @@ func (s *Stats) Finish() error {
 		}
 		s.layers[l].key = coarse(s.layers[l].key)
 	}
-	for _, x := range [][]float32{s.head.MeanSquare, s.head.MaxAbs} {
+	for _, x := range [][]float32{s.head.MeanSquare, s.head.MeanAbs, s.head.MaxAbs} {
 		if err := check("the head's input", x); err != nil {
 			return err
 		}

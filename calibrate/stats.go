@@ -58,6 +58,7 @@ func inputOf(role arch.Role) (Input, bool) {
 // Channels are figures of each channel of an activation, over the tokens seen.
 type Channels struct {
 	MeanSquare []float32 // mean of x²
+	MeanAbs    []float32 // mean of |x|
 	MaxAbs     []float32 // largest |x|
 	// WeightMax is the largest magnitude in the channel's column, over the
 	// matrices that multiply the activation.
@@ -135,13 +136,16 @@ func largestOf(x []float32) float32 {
 
 // describe gives the figures of an activation of the probe.
 func describe(x panel) Channels {
-	c := Channels{MeanSquare: make([]float32, len(x)/Tokens), MaxAbs: largest(x, len(x)/Tokens)}
-	for i := range c.MeanSquare {
-		var sum float64
+	n := len(x) / Tokens
+	c := Channels{MeanSquare: make([]float32, n), MeanAbs: make([]float32, n), MaxAbs: largest(x, n)}
+	for i := range n {
+		var square, abs float64
 		for _, v := range x[i*Tokens:][:Tokens] {
-			sum += float64(v) * float64(v)
+			square += float64(v) * float64(v)
+			abs += math.Abs(float64(v))
 		}
-		c.MeanSquare[i] = coarse(float32(sum / Tokens))
+		c.MeanSquare[i] = coarse(float32(square / Tokens))
+		c.MeanAbs[i] = coarse(float32(abs / Tokens))
 		c.MaxAbs[i] = coarse(c.MaxAbs[i])
 	}
 	return c

@@ -28,6 +28,17 @@ func (j *Job) Calibration() string {
 	return most
 }
 
+// NeedsRanges reports whether an artifact quantizes activations to steps that
+// are fixed at conversion: without a text they are guesses.
+func (j *Job) NeedsRanges() bool {
+	for _, a := range j.Plan.Artifacts {
+		if len(a.Data.ActScales) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // SetStats gives the job statistics of a text, before [Job.Write]. Without
 // them, or with nil, it runs a probe where a recipe asks for any.
 func (j *Job) SetStats(s *calibrate.Stats) { j.stats = s }

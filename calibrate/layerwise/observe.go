@@ -76,13 +76,14 @@ func Observe(ctx context.Context, m *Model, get func(name string) (*tensor.Tenso
 // observed names the outputs of observers.
 const (
 	seenSquare = "observed/%v/mean_square"
+	seenAbs    = "observed/%v/mean_abs"
 	seenMax    = "observed/%v/max"
 	seenKey    = "observed/key"
 	seenValue  = "observed/value"
 )
 
 // observe adds observers to the graph of layer l: for the input of each
-// matrix, the mean square and the largest magnitude of each channel; for keys
+// matrix, mean square, mean and largest magnitude of each channel; for keys
 // and values, after rotation, their largest magnitudes.
 func (p *part) observe(g *onnx.Graph, l int) {
 	rolesOf := map[string]arch.Role{}
@@ -128,6 +129,9 @@ func (p *part) observe(g *onnx.Graph, l int) {
 		output(square, onnx.Unknown)
 		largest := fmt.Sprintf(seenMax, in)
 		node("Abs", largest+"/Abs", []string{x})
+		abs := fmt.Sprintf(seenAbs, in)
+		node("ReduceMean", abs, []string{largest + "/Abs", tokens}, onnx.Int("keepdims", 0))
+		output(abs, onnx.Unknown)
 		node("ReduceMax", largest, []string{largest + "/Abs", tokens}, onnx.Int("keepdims", 0))
 		output(largest, onnx.Unknown)
 	}
@@ -167,6 +171,8 @@ func (m *Model) observeLayer(ctx context.Context, l int, read Weights, h *Hidden
 				switch name {
 				case fmt.Sprintf(seenSquare, in):
 					layer.AddMeanSquare(in, data, h.Windows)
+				case fmt.Sprintf(seenAbs, in):
+					layer.AddMeanAbs(in, data, h.Windows)
 				case fmt.Sprintf(seenMax, in):
 					layer.AddMaxAbs(in, data)
 				}

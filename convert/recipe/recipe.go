@@ -54,9 +54,10 @@ type Recipe struct {
 	Activations string `json:"activations"`
 	// AccuracyLevel is MatMulNBits' attribute: 4 computes in int8, 0 in fp32.
 	AccuracyLevel int `json:"accuracy_level"`
-	// Calibration says what the recipe must know of the activations: "" for
+	// Calibration says what the recipe should know of the activations: "" for
 	// nothing; "probe" for which channels matter, which a few random token ids
-	// show; "text" for ranges too, which only a text shows.
+	// show well enough; "text" for what a text shows better, and for ranges,
+	// which only a text shows.
 	Calibration string `json:"calibration,omitempty"`
 	// Fold moves scale from activations into weights before they are quantized
 	// (package calibrate). Keys are the inputs qkv, o, gate_up and down, or

@@ -37,7 +37,7 @@ const (
 )
 
 func (o *calibration) bind(f *pflag.FlagSet) {
-	f.StringVar(&o.from, "calibration", calibrationAuto, "what shows which channels matter: auto (built-in text, through ONNX Runtime),\nprobe (random token ids, needs nothing), a text file, or a statistics file of 'calibrate'")
+	f.StringVar(&o.from, "calibration", calibrationAuto, "what shows which channels matter: auto (what each recipe asks for: built-in text, through ONNX Runtime,\nor a probe), probe (random token ids, takes a second), a text file, or a statistics file of 'calibrate'")
 	f.IntVar(&o.tokens, "calibration-tokens", 4096, "tokens of the text that are used")
 	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long calibration text are used")
 }

@@ -157,8 +157,8 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		return failures(job)
 	}
 	start := time.Now()
-	if text := job.Calibration(); text != "" {
-		stats, err := c.stats(ctx, ck, job.Spec, o.calibration, text == "text")
+	if asked := job.Calibration(); asked == "text" || asked != "" && o.calibration.from != calibrationAuto {
+		stats, err := c.stats(ctx, ck, job.Spec, o.calibration, job.NeedsRanges())
 		if err != nil {
 			return err
 		}
