@@ -83,6 +83,9 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Library == "" {
+		return nil, fmt.Errorf("open the %s backend: no ONNX Runtime library was named", o.Provider)
+	}
 	if err := target.CheckOptions(o.Provider, o.ProviderOptions); err != nil {
 		return nil, fmt.Errorf("open the %s backend: %w", o.Provider, err)
 	}

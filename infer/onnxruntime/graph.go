@@ -25,6 +25,7 @@ type graph struct {
 	inputs    []onnx.Value
 	roles     map[string]role // of the inputs
 	quantizes bool            // multiplies activations of 8 bits
+	halfSteps bool            // rounds float16 activations to 8 bits
 	inPlace   bool            // an operator writes to a buffer longer than its content
 	cacheRows int64           // length of past where it is fixed, else 0
 	bytes     sizes
@@ -154,6 +155,7 @@ func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, allLogits
 	g := file.Model.Graph
 	out := &graph{path: path, inputs: g.Inputs}
 	last := false
+	index := g.Index()
 	for _, n := range g.Nodes {
 		switch n.Op {
 		case "GroupQueryAttention":
@@ -163,6 +165,9 @@ func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, allLogits
 			}
 		case "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat":
 			out.quantizes = true
+			if step := index.Initializer(n.Input(1)); n.Op == "QuantizeLinear" && step != nil && step.Elem == onnx.F16 {
+				out.halfSteps = true
+			}
 		}
 		last = last || strings.HasPrefix(n.Name, lastPositionPrefix)
 	}

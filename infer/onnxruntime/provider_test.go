@@ -470,3 +470,41 @@ func TestGPUBuildFallback(t *testing.T) {
 	}
 	t.Log(text)
 }
+
+// TestCPUWidensOnce: weights behind float16 activations of 8 bits are widened
+// at load, as the CPU has no products of 8 bits for them; behind float32 ones
+// they stay.
+func TestCPUWidensOnce(t *testing.T) {
+	b := newBackend(t)
+	for _, elem := range []onnx.ElemType{onnx.F16, onnx.F32} {
+		g := onnx.NewGraph("steps")
+		x := g.Input("x", elem, onnx.Fixed(1), onnx.Fixed(2))
+		step := g.Initializer(onnx.Initializer{Name: "step", Elem: elem, Dims: []int64{}, Data: make([]byte, elem.Bits()/8)})
+		zero := g.Initializer(onnx.Initializer{Name: "zero", Elem: onnx.I8, Dims: []int64{}, Data: []byte{0}})
+		g.Node("", "QuantizeLinear", "/q", []string{x, step, zero}, []string{"y"})
+		g.Output("y", onnx.I8, onnx.Fixed(1), onnx.Fixed(2))
+		data, err := onnx.NewModel(g, onnx.Opset{Version: 21}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), modeldir.ModelFile)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readGraph(b.lib, &modeldir.Folder{}, path, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got.quantizes || got.halfSteps != (elem == onnx.F16) {
+			t.Errorf("%v: 8-bit activations %v, of float16 %v", elem, got.quantizes, got.halfSteps)
+		}
+		o := ort.SessionOptions{Config: map[string]string{}}
+		if err := cpu.configure(&o, &request{ctx: t.Context(), graph: got, machine: b.machine, env: b.env}); err != nil {
+			t.Fatal(err)
+		}
+		if folds := o.Config["session.disable_quant_qdq"] == "1"; folds != (elem == onnx.F16) {
+			t.Errorf("%v: widened at load: %v", elem, folds)
+		}
+		got.weights.close()
+	}
+}
