@@ -89,7 +89,11 @@ func observe(m *onnx.Model) *onnx.Model {
 func maskedValues(g *onnx.Graph) map[string]bool {
 	masked := map[string]bool{"attention_mask": true}
 	for _, n := range g.Nodes {
-		if n.Op == "Softmax" || !slices.ContainsFunc(n.Inputs, func(name string) bool { return masked[name] }) {
+		switch n.Op {
+		case "Softmax", "Attention", "GroupQueryAttention": // the last two have one inside
+			continue
+		}
+		if !slices.ContainsFunc(n.Inputs, func(name string) bool { return masked[name] }) {
 			continue
 		}
 		for _, o := range n.Outputs {
