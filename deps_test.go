@@ -23,10 +23,10 @@ var level = map[string]int{
 	"tensor": 0, "hardware": 0, "internal/mmap": 0, "internal/filelock": 0, "samples": 0,
 	"format/safetensors": 1, "format/gguf": 1, "format/onnx": 1, "format/onnx/internal/pb": 0,
 	"quant": 1, "quant/affine": 1, "quant/ggml": 1, "quant/matmulnbits": 1, "quant/qdq": 1,
-	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "nativelib": 1,
+	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "llama": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2, "hub": 2, "internal/fakehub": 1, "target": 2,
 	"calibrate": 3, "calibrate/layerwise": 3,
-	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/mix": 3,
+	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/tomlx": 3, "convert/mix": 3,
 	"infer": 3, "infer/onnxruntime": 3,
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
@@ -47,8 +47,9 @@ var besides = map[string][]string{
 	"convert/mix":         {"calibrate", "calibrate/layerwise", "convert/plan", "convert/recipe"},
 	"calibrate/layerwise": {"calibrate", "convert/plan", "convert/recipe", "convert/toonnx"},
 	"convert/togguf":      {"convert/plan", "calibrate"},
+	"convert/tomlx":       {"convert/plan"},
 	"convert/toonnx":      {"convert/plan", "convert/recipe", "convert/toonnx/passes"},
-	"convert":             {"convert/plan", "convert/recipe", "convert/toonnx", "convert/togguf", "calibrate"},
+	"convert":             {"convert/plan", "convert/recipe", "convert/toonnx", "convert/togguf", "convert/tomlx", "calibrate"},
 	"infer/onnxruntime":   {"infer"},
 }
 
