@@ -44,6 +44,7 @@ type Step struct {
 // Entry is what is known of one matrix.
 type Entry struct {
 	Unit  layerwise.Unit `json:"unit"`
+	KL    float64        `json:"kl"`    // measured, in 4-bit blocks of 32
 	Steps []Step         `json:"steps"` // Bytes rising, KL falling
 }
 
@@ -110,7 +111,7 @@ func Measure(ctx context.Context, m *layerwise.Model, get func(name string) (*te
 		if !ok {
 			continue
 		}
-		t.Entries = append(t.Entries, Entry{u, steps(w, kl[u], q.errors[u])})
+		t.Entries = append(t.Entries, Entry{u, kl[u], steps(w, kl[u], q.errors[u])})
 	}
 	return t, nil
 }

@@ -136,6 +136,8 @@ type common struct {
 	Threads  int
 	Context  int
 	Library  string
+
+	calibrated string // key of the calibration this process has run or noted
 }
 
 // usageError marks a mistake of the command line.

@@ -37,7 +37,7 @@ const (
 )
 
 func (o *calibration) bind(f *pflag.FlagSet) {
-	f.StringVar(&o.from, "calibration", calibrationAuto, "what shows which channels matter: auto (what each recipe asks for: built-in text, through ONNX Runtime,\nor a probe), probe (random token ids, takes a second), a text file, or a statistics file of 'calibrate'")
+	f.StringVar(&o.from, "calibration", calibrationAuto, "what shows which channels matter: auto (what each recipe asks for: built-in text, through ONNX Runtime,\nor a probe), probe (random token ids, takes a second), self (text the model writes), a text file, or a statistics file of 'calibrate'")
 	f.IntVar(&o.tokens, "calibration-tokens", 4096, "tokens of the text that are used")
 	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long calibration text are used")
 }
@@ -97,7 +97,7 @@ An interrupted run goes on where it was.`,
 	f.StringVar(&model, "model", "", "checkpoint, as for convert (required)")
 	f.StringVar(&lora, "lora", "", loraHelp)
 	f.StringVar(&output, "output", "", "statistics file to write (required)")
-	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text) or a text file")
+	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text), self (text the model writes) or a text file")
 	f.IntVar(&o.tokens, "tokens", 4096, "tokens of the text that are used")
 	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long text are used")
 	return cmd
@@ -150,10 +150,19 @@ func (c *common) textStats(ctx context.Context, ck *checkpoint.Checkpoint, spec 
 	}
 	kept := filepath.Join(dir, key+".safetensors")
 	if stats, _, err := calibrate.Load(kept, spec); err == nil {
-		c.note("calibration: as kept from before (%s)", stats.Source)
+		if c.calibrated != key {
+			c.note("calibration: as kept from before (%s)", stats.Source)
+			c.calibrated = key
+		}
 		return stats, nil
 	}
-	windows, err := o.windows(ck, text, o.tokens)
+	c.calibrated = key
+	var windows [][]int32
+	if o.from == calibrationSelf {
+		windows, err = c.selfWindows(ctx, library, ck, o)
+	} else {
+		windows, err = o.windows(ck, text, o.tokens)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +187,11 @@ func (c *common) textStats(ctx context.Context, ck *checkpoint.Checkpoint, spec 
 
 // text is the text to calibrate with, and its name for metadata.
 func (o calibration) text() (text, name string, err error) {
-	if o.from == calibrationAuto {
+	switch o.from {
+	case calibrationAuto:
 		return layerwise.Text, layerwise.TextName, nil
+	case calibrationSelf:
+		return calibrationSelf, "text the model wrote itself", nil
 	}
 	b, err := os.ReadFile(o.from)
 	if err != nil {

@@ -116,10 +116,11 @@ func (c *common) recipeFor(ctx context.Context, ck *checkpoint.Checkpoint, o con
 	file := filepath.Join(dir, base.Name+".json")
 	// What the file holds beside the matrices (tables, alignment, graph) is
 	// known once it is planned: the budget gives way until it fits.
-	give := bits
-	for range 4 {
+	_, most := table.Bits()
+	give := min(bits, most)
+	for range 6 {
 		r, kl, err := table.Recipe(base, give)
-		if err != nil && give < bits {
+		if err != nil && give < min(bits, most) {
 			return "", fmt.Errorf("%.2f bits per weight: too few; tables, tokenizer and graph of this model take %.2f beside the matrices: %w", bits, bits-give, err)
 		}
 		if err != nil {
@@ -168,7 +169,7 @@ func (c *common) mixTable(ctx context.Context, ck *checkpoint.Checkpoint, spec *
 	if err != nil {
 		return nil, err
 	}
-	kept := filepath.Join(cache, "calibration", key+".mix.json")
+	kept := filepath.Join(cache, "calibration", key+".mix2.json")
 	table := &mix.Table{}
 	if b, err := os.ReadFile(kept); err == nil && json.Unmarshal(b, table) == nil && len(table.Entries) > 0 {
 		table.Spec = spec
@@ -182,6 +183,9 @@ func (c *common) mixTable(ctx context.Context, ck *checkpoint.Checkpoint, spec *
 		return nil, err
 	}
 	defer os.Remove(statsFile)
+	if o.from == calibrationSelf {
+		text = layerwise.Text
+	}
 	windows, err := o.windows(ck, text, budgetTokens)
 	if err != nil {
 		return nil, err
