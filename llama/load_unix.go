@@ -58,3 +58,13 @@ func whole(path string) error {
 	}
 	return nil
 }
+
+// Preload opens a shared library for those opened later that need one of its
+// name: libraries in folders the system's loader does not search. It stays
+// open.
+func Preload(path string) error {
+	if _, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
+		return fmt.Errorf("open library %s: %w", path, err)
+	}
+	return nil
+}

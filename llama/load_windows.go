@@ -53,3 +53,12 @@ func libcStrlen() (uintptr, error) {
 // progressTakesFlag: the first argument, a float, takes the place of the
 // pointer here, so that loading cannot be interrupted.
 const progressTakesFlag = false
+
+// Preload opens a DLL for those opened later that need one of its name:
+// libraries in folders the system's loader does not search. It stays open.
+func Preload(path string) error {
+	if _, err := windows.LoadLibraryEx(path, 0, windows.LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|windows.LOAD_LIBRARY_SEARCH_DEFAULT_DIRS); err != nil {
+		return fmt.Errorf("open library %s: %w", path, err)
+	}
+	return nil
+}

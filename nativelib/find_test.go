@@ -148,7 +148,7 @@ func TestPins(t *testing.T) {
 		}
 	}
 	_, err := FindPin("gpu", "linux", "amd64")
-	wantError(t, err, `backend "gpu" is not known`, "cpu, coreml, cuda, tensorrt, llama.cpp")
+	wantError(t, err, `backend "gpu" is not known`, "cpu, coreml, cuda, tensorrt, llama.cpp, llama.cpp-cuda, llama.cpp-vulkan")
 	_, err = FindPin("cuda", "linux", "arm64")
 	var unsupported *tensor.UnsupportedError
 	if !errors.As(err, &unsupported) {

@@ -2,6 +2,7 @@ package nativelib_test
 
 import (
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
@@ -41,8 +42,9 @@ func TestRealDownloads(t *testing.T) {
 	for _, tt := range []struct{ backend, os, arch string }{
 		{"cpu", "windows", "arm64"},
 		{"llama.cpp", "linux", "arm64"},
+		{"llama.cpp-vulkan", "linux", "amd64"},
 	} {
-		if tt.os == runtime.GOOS && tt.arch == runtime.GOARCH {
+		if tt.os == runtime.GOOS && tt.arch == runtime.GOARCH && !strings.Contains(tt.backend, "-") {
 			continue
 		}
 		in, err := nativelib.Setup(t.Context(), nativelib.SetupOptions{Backend: tt.backend, OS: tt.os, Arch: tt.arch, DownloadOnly: dir})

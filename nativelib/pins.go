@@ -53,8 +53,11 @@ type Pin struct {
 const pythonTag = "3.12"
 
 // The wheels' checksums were computed from the files pip fetched on
-// 2026-11-25, the npm archives' likewise. npm carries llama.cpp v0.5.0 for more
-// systems, but not at this version where it was looked up.
+// 2026-11-25, the npm archives' likewise. At this version npm carries llama.cpp
+// for Linux alone: on macOS and Windows the newest were of older releases when
+// they were looked up. Its build for CUDA has code for compute capabilities 8.6
+// to 12.1; what older cards need is in a package of its own, without the
+// libraries around it, and not pinned.
 var pins = []Pin{
 	onnxRuntime("linux", "amd64", "manylinux_2_28_x86_64", "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8", 27780211),
 	onnxRuntime("linux", "arm64", "manylinux_2_28_aarch64", "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054", 23196724),
@@ -63,8 +66,10 @@ var pins = []Pin{
 	onnxRuntime("windows", "arm64", "win_arm64", "64d394c69d561af3efd4d4f49dcac8f11d0ce135a20701c16d53b74056cd4cf8", 16030610),
 	onnxRuntimeGPU("linux", "manylinux_2_28_x86_64", "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7", 255569273),
 	onnxRuntimeGPU("windows", "win_amd64", "2bb1e9373baba88f6415257f5b6a589d23e23c16004f7d89adf4344eada5749e", 168098228),
-	llamaCpp("linux", "amd64", "linux-x64", "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0", 10824547),
-	llamaCpp("linux", "arm64", "linux-arm64", "39c76b998e35ed2f236c01472fc79eda0fc558b1c8b535023c2d7ded8c327cc4", 7340902),
+	llamaCpp("", "linux", "amd64", "linux-x64", "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0", 10824547),
+	llamaCpp("", "linux", "arm64", "linux-arm64", "39c76b998e35ed2f236c01472fc79eda0fc558b1c8b535023c2d7ded8c327cc4", 7340902),
+	llamaCpp("cuda", "linux", "amd64", "linux-x64-cuda", "d6cd3ff39a43b024816952e0bc6452d6711608d26256ff6eb0fe8cf7ff55bb2c", 142898030),
+	llamaCpp("vulkan", "linux", "amd64", "linux-x64-vulkan", "e10577190fc4bd1649d3b655588e5c7a85fc6b6dbf7136fee596cbe9e25521e7", 24311427),
 }
 
 func onnxRuntime(os, arch, platform, sha256 string, size int64) Pin {
@@ -106,17 +111,26 @@ func onnxRuntimeLinks(os, version string) map[string]string {
 	return nil
 }
 
-// llamaCpp is llama.cpp v0.5.0 as node-llama-cpp packs it.
-func llamaCpp(os, arch, platform, sha256 string, size int64) Pin {
+// llamaCpp is llama.cpp v0.5.0 as node-llama-cpp packs it: for the processor
+// alone, or with the device gpu beside it.
+func llamaCpp(gpu, os, arch, platform, sha256 string, size int64) Pin {
 	const version = "3.22.1"
-	return Pin{
+	p := Pin{
 		Kind: LlamaCpp, Backends: []string{"llama.cpp"}, OS: os, Arch: arch, Source: NPM,
 		Package: "@node-llama-cpp/" + platform, Version: version, SHA256: sha256, Size: size,
 		File: "node-llama-cpp-" + platform + "-" + version + ".tgz",
-		Links: map[string]string{
-			"libllama.so": "libllama.v0.5.0.so", "libggml.so": "libggml.v0.5.0.so",
-		},
 	}
+	dot := ""
+	if gpu != "" {
+		p.Backends[0] += "-" + gpu
+		dot = "." + gpu
+		p.Needs = map[string]string{
+			"cuda":   "an NVIDIA driver and the libraries of CUDA 13 (libcudart.so.13, libcublas.so.13)",
+			"vulkan": "a Vulkan driver and its loader (libvulkan.so.1)",
+		}[gpu]
+	}
+	p.Links = map[string]string{"libllama.so": "libllama" + dot + ".v0.5.0.so", "libggml.so": "libggml" + dot + ".v0.5.0.so"}
+	return p
 }
 
 // Pins lists every pinned package, for documentation and doctor.
@@ -161,7 +175,7 @@ func FindPin(backend, os, arch string) (Pin, error) {
 // missingHint says what to do where there is no package.
 func missingHint(backend, os, arch string) string {
 	switch {
-	case backend == "llama.cpp":
+	case strings.HasPrefix(backend, "llama.cpp"):
 		return "bring your own build of llama.cpp v0.5.0 with --from DIR"
 	case backend == "coreml" && os != "darwin":
 		return "CoreML is a part of macOS; choose another backend"
@@ -187,6 +201,9 @@ func (p Pin) dir() string {
 func suffix(p Pin) string {
 	if p.Backends[0] == "cuda" {
 		return "-gpu"
+	}
+	if gpu, ok := strings.CutPrefix(p.Backends[0], string(LlamaCpp)); ok {
+		return gpu
 	}
 	return ""
 }

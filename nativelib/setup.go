@@ -221,7 +221,7 @@ func (o SetupOptions) installed(pin Pin, dir string) (Installed, error) {
 // installLocal installs an archive or folder of the user's choice.
 func (o SetupOptions) installLocal(ctx context.Context, from string) (Installed, error) {
 	kind := ONNXRuntime
-	if o.Backend == "llama.cpp" {
+	if strings.HasPrefix(o.Backend, string(LlamaCpp)) {
 		kind = LlamaCpp
 	}
 	dir := o.localDir(kind)
