@@ -41,8 +41,10 @@ type artifact struct {
 
 func (a *artifact) label() string { return a.Maker + " " + a.Name }
 
-// referenceName is that of the artifact that everything is compared with.
-const referenceName = "fp32"
+const (
+	referenceName = "fp32" // of the artifact that everything is compared with
+	baseName      = "base" // of onnx/base/fp16
+)
 
 // The baselines of the stories sample: rounding to nearest, with scales from
 // each block's largest weight. All body weights have 4 bits and the head 8 in
@@ -62,7 +64,7 @@ func ourRecipes(sample string) []string {
 		}
 		return names
 	}
-	return append(names, "base")
+	return append(names, baseName)
 }
 
 // ourArtifacts are recipes by name or file.
@@ -136,59 +138,66 @@ type workshop struct {
 	dir      string // where they are kept
 	python   string // of the bench environment
 	llamaLib string // folder of the llama.cpp libraries
+	program  string // this module's converter
+	library  string // ONNX Runtime
 	log      io.Writer
 }
 
-// convertOurs writes this module's artifacts of a sample, always anew: they
-// are what is being worked on. It sets their paths.
+// convertOurs writes this module's artifacts of a sample as a user would, with
+// the converter's defaults, always anew: they are what is being worked on. It
+// sets their paths. After an error some may be there.
 func (w *workshop) convertOurs(ctx context.Context, s *sample, list []*artifact) error {
-	return w.convert(ctx, s, list, filepath.Join(w.dir, s.Name, "ours"))
+	out := filepath.Join(w.dir, s.Name, "ours")
+	if err := os.RemoveAll(out); err != nil {
+		return err
+	}
+	args := []string{"convert", "--quiet", "--model", s.HF, "--output", out, "--no-verify"}
+	var recipes []string
+	base := false
+	for _, a := range list {
+		dir := "cpu/" + a.Name
+		if a.Name == baseName {
+			base, dir = true, "base/fp16"
+		} else {
+			recipes = append(recipes, "--recipe", a.args[0])
+		}
+		a.path = filepath.Join(out, "onnx", filepath.FromSlash(dir))
+	}
+	if !base {
+		args = append(args, "--no-base")
+	}
+	if len(recipes) > 0 {
+		args = append(append(args, "--target-eps", "cpu"), recipes...)
+	}
+	return w.command(ctx, w.program, args...)
 }
 
 // convertReference writes the float32 artifact into a folder of its own, which
 // remove removes.
 func (w *workshop) convertReference(ctx context.Context, s *sample) (ref *artifact, remove func() error, err error) {
 	out := filepath.Join(w.dir, s.Name, "reference")
-	ref = &artifact{Maker: ours, Name: referenceName, args: []string{referenceName}}
-	return ref, func() error { return os.RemoveAll(out) }, w.convert(ctx, s, []*artifact{ref}, out)
-}
-
-// convert writes this module's artifacts of a sample into a folder, which is
-// emptied first.
-func (w *workshop) convert(ctx context.Context, s *sample, list []*artifact, out string) error {
-	if err := os.RemoveAll(out); err != nil {
-		return err
+	ref = &artifact{Maker: ours, Name: referenceName, path: filepath.Join(out, "onnx", "cpu", referenceName)}
+	remove = func() error { return os.RemoveAll(out) }
+	if err := remove(); err != nil {
+		return nil, nil, err
 	}
 	ck, err := checkpoint.Open(ctx, s.HF, checkpoint.Options{})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer ck.Close()
-	o := convert.Options{Output: out, NoBase: true}
-	target := convert.Target{Name: "cpu"}
-	for _, a := range list {
-		dir := "cpu/" + a.Name
-		if a.Name == "base" {
-			o.NoBase, dir = false, "base/fp16"
-		} else {
-			target.Recipes = append(target.Recipes, a.args[0])
-		}
-		a.path = filepath.Join(out, "onnx", filepath.FromSlash(dir))
-	}
-	if len(target.Recipes) > 0 {
-		o.Targets = []convert.Target{target}
-	}
-	job, err := convert.New(ctx, ck, o)
+	job, err := convert.New(ctx, ck, convert.Options{Output: out, NoBase: true,
+		Targets: []convert.Target{{Name: "cpu", Recipes: []string{referenceName}}}})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if err = job.Write(ctx); err == nil {
 		err = job.WriteMetadata(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, job.Discard())
+		return nil, nil, errors.Join(err, job.Discard())
 	}
-	return job.Publish()
+	return ref, remove, job.Publish()
 }
 
 // build makes a peer's artifact of a sample, unless it is kept from before,
@@ -235,7 +244,7 @@ func (w *workshop) command(ctx context.Context, name string, args ...string) err
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(os.Environ(), "ORT_DISABLE_TELEMETRY=1", "HF_HUB_OFFLINE=1")
+	cmd.Env = append(os.Environ(), "ORT_DISABLE_TELEMETRY=1", "HF_HUB_OFFLINE=1", "LLAMA_PAJAMAS_ONNXRUNTIME="+w.library)
 	if err := cmd.Run(); err != nil {
 		text := out.Bytes()
 		return fmt.Errorf("%w\n%s", err, text[max(0, len(text)-2000):])

@@ -17,9 +17,8 @@ import (
 // convertOptions are the flags of the convert command.
 type convertOptions struct {
 	setup
-	rounds  int
-	program string
-	eightB  bool
+	rounds int
+	eightB bool
 }
 
 // conversion is one way to convert, measured in every round.

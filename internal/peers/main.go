@@ -38,6 +38,7 @@ type setup struct {
 	out     string // folder of the results
 	python  string
 	library string
+	program string // this module's converter
 	threads int
 	log     io.Writer
 }
@@ -49,6 +50,7 @@ func (s *setup) bind(f *flag.FlagSet) {
 	f.StringVar(&s.out, "out", filepath.Join("docs", "benchmarks"), "folder of the results")
 	f.StringVar(&s.python, "python", "", "Python with the peers (default: an environment of their own, installed at need)")
 	f.StringVar(&s.library, "onnxruntime", os.Getenv("LLAMA_PAJAMAS_ONNXRUNTIME"), "ONNX Runtime library (default: the pinned one, fetched at need)")
+	f.StringVar(&s.program, "program", filepath.Join("bin", "llama-pajamas-quant"), "this module's converter (make build)")
 	f.IntVar(&s.threads, "threads", 2, "threads of every runtime")
 }
 
@@ -81,7 +83,7 @@ func (s *setup) open(ctx context.Context) (*workshop, *onnxruntime.Backend, erro
 			return nil, nil, err
 		}
 	}
-	shop := &workshop{dir: s.work, python: s.python, log: s.log}
+	shop := &workshop{dir: s.work, python: s.python, program: s.program, log: s.log}
 	installed, err := nativelib.Setup(ctx, nativelib.SetupOptions{Backend: "llama.cpp", CacheDir: cache})
 	if err != nil {
 		return nil, nil, err
@@ -93,6 +95,7 @@ func (s *setup) open(ctx context.Context) (*workshop, *onnxruntime.Backend, erro
 		}
 		s.library = installed.Path
 	}
+	shop.library = s.library
 	if err := os.MkdirAll(s.work, 0o755); err != nil {
 		return nil, nil, err
 	}
@@ -156,7 +159,6 @@ func run(ctx context.Context, args []string) error {
 	case "convert":
 		o := convertOptions{}
 		f.IntVar(&o.rounds, "rounds", 3, "rounds")
-		f.StringVar(&o.program, "program", filepath.Join("bin", "llama-pajamas-quant"), "the converter")
 		f.BoolVar(&o.eightB, "eight-b", false, "also convert a generated checkpoint of Qwen3-8B's shape (16 GB, twice that on disk)")
 		todo = func() error { o.setup = common; return convertSpeed(ctx, o) }
 	case "worker":

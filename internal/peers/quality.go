@@ -363,12 +363,15 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 			return err
 		}
 	}
+	var notMade error
 	if len(mine) > 0 {
-		if err := shop.convertOurs(ctx, s, mine); err != nil {
-			return fmt.Errorf("convert the sample: %w", err)
-		}
+		notMade = shop.convertOurs(ctx, s, mine)
 	}
 	for _, a := range mine {
+		if _, err := os.Stat(a.path); err != nil && notMade != nil {
+			report.Failed = append(report.Failed, failure{a.label(), lastLine(notMade)})
+			continue
+		}
 		m, err := j.make(ctx, s, a)
 		if err != nil {
 			return err
@@ -380,7 +383,7 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 	if err := report.write(); err != nil {
 		return err
 	}
-	return printTable(o.out, report.file())
+	return errors.Join(notMade, printTable(o.out, report.file()))
 }
 
 // peers are the artifacts of others that are asked for.
