@@ -62,33 +62,7 @@ func (j *Job) addGGUF(t togguf.FileType, reads map[string]*plan.Read) error {
 // ggufMetadata states what is known when the plan is made.
 func (j *Job) ggufMetadata(r *recipe.Recipe, art *togguf.Artifact) modeldir.Metadata {
 	parameters := float64(j.Spec.Parameters())
-	var floor float64
-	var bits []modeldir.RoleBits
-	at := map[string]int{} // places in bits by role and form
-	count := map[string]int{}
-	for _, p := range art.Pieces {
-		n, _ := p.Weight.Shape.Elements()
-		floor += float64(n) * p.Output.Form.FloorBits(0)
-		if !p.Weight.Role.IsMatrix() {
-			continue
-		}
-		role, scheme := p.Weight.Role.String(), p.Output.Form.String()
-		i, ok := at[role+" "+scheme]
-		if !ok {
-			i = len(bits)
-			at[role+" "+scheme] = i
-			count[role]++
-			bits = append(bits, modeldir.RoleBits{Role: role, Bits: p.Output.Form.ElementBits(), Scheme: scheme})
-		}
-		if p.Weight.Layer >= 0 {
-			bits[i].Layers = append(bits[i].Layers, p.Weight.Layer)
-		}
-	}
-	for i := range bits {
-		if count[bits[i].Role] == 1 {
-			bits[i].Layers = nil // the same in all
-		}
-	}
+	bits, floor := storedBits(art.Pieces)
 	m := modeldir.Metadata{
 		SchemaVersion: modeldir.MetadataVersion,
 		Tool:          modeldir.Tool{Name: ToolName, Version: Version},
@@ -111,6 +85,37 @@ func (j *Job) ggufMetadata(r *recipe.Recipe, art *togguf.Artifact) modeldir.Meta
 		m.Target.Calibration = "importance matrix " + path.Base(g.File)
 	}
 	return m
+}
+
+// storedBits says what became of the matrices, and adds up the bits of all
+// weights without padding and headers.
+func storedBits(pieces []plan.Piece) (bits []modeldir.RoleBits, floor float64) {
+	at := map[string]int{} // places in bits by role and form
+	count := map[string]int{}
+	for _, p := range pieces {
+		n, _ := p.Weight.Shape.Elements()
+		floor += float64(n) * p.Output.Form.FloorBits(0)
+		if !p.Weight.Role.IsMatrix() {
+			continue
+		}
+		role, scheme := p.Weight.Role.String(), p.Output.Form.String()
+		i, ok := at[role+" "+scheme]
+		if !ok {
+			i = len(bits)
+			at[role+" "+scheme] = i
+			count[role]++
+			bits = append(bits, modeldir.RoleBits{Role: role, Bits: p.Output.Form.ElementBits(), Scheme: scheme})
+		}
+		if p.Weight.Layer >= 0 {
+			bits[i].Layers = append(bits[i].Layers, p.Weight.Layer)
+		}
+	}
+	for i := range bits {
+		if count[bits[i].Role] == 1 {
+			bits[i].Layers = nil // the same in all
+		}
+	}
+	return bits, floor
 }
 
 // architecture holds the facts a reader of metadata wants at hand.

@@ -90,6 +90,14 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 			j.failures = append(j.failures, Failure{path.Join(ggufFolder, t.String()), err})
 		}
 	}
+	for _, m := range j.opts.MLX.Folders {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := j.addMLX(m, reads); err != nil {
+			j.failures = append(j.failures, Failure{path.Join(mlxFolder, m.Name()), err})
+		}
+	}
 	if err := j.survivors(); err != nil {
 		return nil, err
 	}

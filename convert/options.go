@@ -37,6 +37,8 @@ type Options struct {
 	Targets []Target
 	// GGUF files to write; by default none.
 	GGUF GGUF
+	// MLX folders to write; by default none.
+	MLX MLX
 	// NoBase leaves out onnx/base/fp16.
 	NoBase bool
 	// Reference also writes a float32 artifact into the staging folder, which
@@ -82,7 +84,7 @@ func (o *Options) fill() error {
 	if o.Output == "" {
 		return fmt.Errorf("no output folder given")
 	}
-	if o.NoBase && len(o.Targets) == 0 && !o.Reference && len(o.GGUF.Types) == 0 {
+	if o.NoBase && len(o.Targets) == 0 && !o.Reference && len(o.GGUF.Types) == 0 && len(o.MLX.Folders) == 0 {
 		return fmt.Errorf("nothing to write: no targets, and base is left out")
 	}
 	if o.Workers <= 0 {

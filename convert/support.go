@@ -14,6 +14,27 @@ import (
 // supportFiles are the small files beside a graph: the checkpoint's own
 // (tokenizer, template, licence, card) and the configurations of the runtimes.
 func (j *Job) supportFiles(m *onnx.Model) ([]plan.File, error) {
+	files, err := j.checkpointFiles()
+	if err != nil {
+		return nil, err
+	}
+	b, err := marshal(genaiConfig(j.Spec, m, files))
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, plan.File{Name: modeldir.GenAIConfigFile, Data: b})
+	slices.SortFunc(files, func(a, b plan.File) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return files, nil
+}
+
+// checkpointFiles are the checkpoint's own, with a generation_config.json where
+// it has none.
+func (j *Job) checkpointFiles() ([]plan.File, error) {
 	var files []plan.File
 	has := map[string]bool{}
 	for _, f := range j.ck.SupportFiles() {
@@ -36,17 +57,6 @@ func (j *Job) supportFiles(m *onnx.Model) ([]plan.File, error) {
 		}
 		files = append(files, plan.File{Name: modeldir.GenerationConfigFile, Data: b})
 	}
-	b, err := marshal(genaiConfig(j.Spec, m, files))
-	if err != nil {
-		return nil, err
-	}
-	files = append(files, plan.File{Name: modeldir.GenAIConfigFile, Data: b})
-	slices.SortFunc(files, func(a, b plan.File) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
 	return files, nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/quant/affine"
 	"github.com/llama-pajamas/llama-pajamas/quant/ggml"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
@@ -99,7 +100,7 @@ func (j *Job) refuseExisting() error {
 	}
 	ours, interrupted := false, false
 	for _, e := range entries {
-		ours = ours || e.Name() == "onnx" || e.Name() == "gguf"
+		ours = ours || e.Name() == "onnx" || e.Name() == ggufFolder || e.Name() == mlxFolder
 		interrupted = interrupted || e.Name() == staging
 	}
 	switch {
@@ -342,6 +343,10 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 	}
 	if f.GGML != 0 {
 		return ggml.Encode(e.data, values, f.GGML, c.read.Cols, e.importance)
+	}
+	if f.Affine {
+		return affine.QuantizeRows(affine.Rows{Words: e.data, Scales: e.scales, Biases: e.zeros},
+			values, c.rows, c.read.Cols, f.AffineOptions())
 	}
 	if f.Linear {
 		o := f.LinearOptions()

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/llama-pajamas/llama-pajamas/quant/affine"
 	"github.com/llama-pajamas/llama-pajamas/quant/ggml"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
@@ -17,6 +18,9 @@ type Form struct {
 	// GGML is the type of ggml blocks; 0 for other forms. Plain types are named
 	// by Float.
 	GGML ggml.Type
+	// Affine is MLX's groups of Block elements, with a scale and a bias each in
+	// the type Scale; biases lie where other forms have zero points.
+	Affine bool
 	// Linear is what DequantizeLinear reads, signed and symmetric; else the
 	// elements are the blocks of MatMulNBits.
 	Linear bool
@@ -54,11 +58,18 @@ func (f Form) LinearOptions() qdq.Options {
 	return qdq.Options{Bits: f.Bits, Block: f.Block, ScaleType: f.Scale, Positive: f.Positive, Method: f.Method}
 }
 
+// AffineOptions are the quantizer's options for an Affine form.
+func (f Form) AffineOptions() affine.Options {
+	return affine.Options{Bits: f.Bits, Group: f.Block, Type: f.Scale}
+}
+
 // Blocks is the number of scales of a row of k elements.
 func (f Form) Blocks(k int) int {
 	switch {
 	case f.IsFloat(), f.GGML != 0:
 		return 0
+	case f.Affine:
+		return k / f.Block
 	case f.Linear:
 		return f.LinearOptions().Blocks(k)
 	}
@@ -73,6 +84,9 @@ func (f Form) RowBytes(k int) (data, scales, zeros int) {
 		return k * f.Float.Size(), 0, 0
 	case f.GGML != 0:
 		return int(f.GGML.RowBytes(int64(k))), 0, 0
+	case f.Affine:
+		data, scales = f.AffineOptions().Sizes(1, k)
+		return data, scales, scales
 	case f.Linear:
 		data, scales = f.LinearOptions().Sizes(1, k)
 		return data, scales, 0
@@ -102,6 +116,8 @@ func (f Form) FloorBits(k int) float64 {
 		return float64(f.ElementBits())
 	case f.GGML != 0:
 		return 8 * float64(f.GGML.Bytes()) / float64(f.GGML.Block())
+	case f.Affine:
+		return f.AffineOptions().BitsPerWeight()
 	case f.Linear:
 		return f.LinearOptions().BitsPerWeight(k)
 	}
@@ -115,6 +131,8 @@ func (f Form) String() string {
 		return f.Float.String()
 	case f.GGML != 0:
 		return f.GGML.String()
+	case f.Affine:
+		return f.AffineOptions().String()
 	case f.Linear && f.Int8Input:
 		return fmt.Sprintf("%v, %v, int8 input", f.LinearOptions(), f.Method)
 	case f.Linear:

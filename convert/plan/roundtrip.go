@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/llama-pajamas/llama-pajamas/quant/affine"
 	"github.com/llama-pajamas/llama-pajamas/quant/matmulnbits"
 	"github.com/llama-pajamas/llama-pajamas/quant/qdq"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -24,6 +25,13 @@ func (f Form) RoundTrip(x []float32, rows, cols int, importance []float32) error
 		return tensor.Decode(x, b, f.Float)
 	case f.IsFloat():
 		return fmt.Errorf("round trip through %v", f.Float)
+	case f.Affine:
+		o := f.AffineOptions()
+		packed := affine.MakeRows(rows, cols, o)
+		if err := affine.QuantizeRows(packed, x, rows, cols, o); err != nil {
+			return err
+		}
+		return affine.DequantizeRows(x, packed, rows, cols, o)
 	case f.Linear:
 		o := f.LinearOptions()
 		o.Importance = importance

@@ -1,0 +1,167 @@
+package tomlx
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/llama-pajamas/llama-pajamas/arch"
+	"github.com/llama-pajamas/llama-pajamas/convert/plan"
+	"github.com/llama-pajamas/llama-pajamas/format/safetensors"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
+)
+
+// Artifact is one planned folder.
+type Artifact struct {
+	Data   plan.DataFile
+	Files  []plan.File // sorted by name
+	Pieces []plan.Piece
+	// Options are those given, with defaults filled in.
+	Options Options
+}
+
+// stored is one tensor of the output.
+type stored struct {
+	decl   safetensors.Decl
+	bytes  int64
+	region *plan.Region // of the piece it belongs to
+}
+
+// Build plans one folder.
+func Build(spec *arch.Spec, o Options) (*Artifact, error) {
+	if err := o.fill(spec); err != nil {
+		return nil, err
+	}
+	a := &Artifact{Options: o}
+	weights := spec.Weights()
+	a.Pieces = make([]plan.Piece, len(weights))
+	var tensors []stored
+	for i, w := range weights {
+		a.Pieces[i] = plan.Piece{Weight: w, Output: plan.Output{Form: o.form(spec, w)}}
+		ts, err := tensorsOf(w, &a.Pieces[i].Output)
+		if err != nil {
+			return nil, err
+		}
+		tensors = append(tensors, ts...)
+	}
+	index, err := a.layOut(tensors, spec.Parameters())
+	if err != nil {
+		return nil, err
+	}
+	config, err := o.config(spec, a.Pieces)
+	if err != nil {
+		return nil, err
+	}
+	a.Files = []plan.File{
+		{Name: "config.json", Data: config}, {Name: safetensors.IndexName, Data: index}, {Name: cardName, Data: o.card()},
+	}
+	for _, f := range o.Support {
+		if f.Name != cardName {
+			a.Files = append(a.Files, f)
+		}
+	}
+	slices.SortFunc(a.Files, func(x, y plan.File) int { return strings.Compare(x.Name, y.Name) })
+	return a, nil
+}
+
+// tensorsOf lists what a weight becomes, as nn.QuantizedLinear and
+// nn.QuantizedEmbedding name it.
+func tensorsOf(w arch.Weight, out *plan.Output) ([]stored, error) {
+	f := out.Form
+	rows, cols := 1, w.Shape[len(w.Shape)-1]
+	for _, d := range w.Shape[:len(w.Shape)-1] {
+		rows *= d
+	}
+	data, scales, _ := f.RowBytes(cols)
+	out.Data.RowBytes = data
+	if !f.Affine {
+		return []stored{{safetensors.Decl{Name: w.Name, Type: f.Float.String(), Shape: w.Shape}, int64(rows) * int64(data), &out.Data}}, nil
+	}
+	path, ok := strings.CutSuffix(w.Name, ".weight")
+	if !ok {
+		return nil, fmt.Errorf("matrix %q has no name that ends in .weight", w.Name)
+	}
+	out.Scales.RowBytes, out.Zeros.RowBytes = scales, scales
+	shape := func(last int) tensor.Shape {
+		s := slices.Clone(w.Shape)
+		s[len(s)-1] = last
+		return s
+	}
+	groups := shape(cols / f.Block)
+	return []stored{
+		{safetensors.Decl{Name: w.Name, Type: "U32", Shape: shape(cols * f.Bits / 32)}, int64(rows) * int64(data), &out.Data},
+		{safetensors.Decl{Name: path + ".scales", Type: f.Scale.String(), Shape: groups}, int64(rows) * int64(scales), &out.Scales},
+		{safetensors.Decl{Name: path + ".biases", Type: f.Scale.String(), Shape: groups}, int64(rows) * int64(scales), &out.Zeros},
+	}, nil
+}
+
+// layOut fills the weight files, one after the other as mlx-lm's make_shards
+// does, and returns the index.
+func (a *Artifact) layOut(tensors []stored, parameters int64) (index []byte, err error) {
+	var shards [][]stored
+	var bytes, total int64
+	for _, t := range tensors {
+		if len(shards) == 0 || bytes+t.bytes > a.Options.ShardBytes {
+			shards, bytes = append(shards, nil), 0
+		}
+		last := len(shards) - 1
+		shards[last] = append(shards[last], t)
+		bytes += t.bytes
+		total += t.bytes
+	}
+	files := map[string]string{}
+	for i, shard := range shards {
+		name := "model.safetensors"
+		if len(shards) > 1 {
+			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		}
+		decls := make([]safetensors.Decl, len(shard))
+		for k, t := range shard {
+			decls[k] = t.decl
+			files[t.decl.Name] = name
+		}
+		header, infos, err := safetensors.Layout(decls, map[string]string{"format": "mlx"})
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", name, err)
+		}
+		start := a.Data.Size
+		a.Data.Consts = append(a.Data.Consts, plan.Const{Name: "header of " + name, Offset: start, Data: header})
+		a.Data.Size += int64(len(header))
+		for k, info := range infos {
+			shard[k].region.Offset = start + info.Offset
+			a.Data.Size = start + info.Offset + info.Bytes
+		}
+		a.Data.Parts = append(a.Data.Parts, plan.Part{Name: name, Offset: start, Size: a.Data.Size - start})
+	}
+	a.Data.Name = a.Data.Parts[0].Name
+	return encode(map[string]any{
+		"metadata":   map[string]int64{"total_size": total, "total_parameters": parameters},
+		"weight_map": files,
+	})
+}
+
+// supportFile finds one of the files that go along.
+func (o Options) supportFile(name string) []byte {
+	for _, f := range o.Support {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+// endTokens are generation_config.json's, which mlx-lm prefers to config.json's.
+func (o Options) endTokens() (any, bool) {
+	b := o.supportFile(modeldir.GenerationConfigFile)
+	if b == nil {
+		return nil, false
+	}
+	var g struct {
+		EOS any `json:"eos_token_id"`
+	}
+	if err := decode(b, &g); err != nil || g.EOS == nil {
+		return nil, false
+	}
+	return g.EOS, true
+}
