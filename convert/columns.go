@@ -20,8 +20,10 @@ type columnStore struct {
 
 // turn is one matrix in the making.
 type turn struct {
-	data, scales []byte // as stored: [K, N] and [blocks, N], or a row's scale each
-	left         int    // rows still missing
+	data    []byte // as stored, [K, N]
+	scales  []byte // [blocks, N], or a row's scale each
+	offsets []byte // as scales, where there are such
+	left    int    // rows still missing
 }
 
 // store takes a chunk in encoded form and writes the matrix when it is whole.
@@ -35,6 +37,9 @@ func (s *columnStore) store(f io.WriterAt, c chunk, o *plan.Output, e *encoded) 
 	t := s.turns[o]
 	if t == nil {
 		t = &turn{data: make([]byte, data.N*data.Bytes), scales: make([]byte, scales.N*scales.Bytes), left: r.Rows}
+		if form.Offsets {
+			t.offsets = make([]byte, len(t.scales))
+		}
 		s.turns[o] = t
 	}
 	s.mu.Unlock()
@@ -49,6 +54,11 @@ func (s *columnStore) store(f io.WriterAt, c chunk, o *plan.Output, e *encoded) 
 	default:
 		if err := qdq.Scatter(t.scales, r.Rows, c.row, e.scales, c.rows, blocks, 8*form.Scale.Size()); err != nil {
 			return err
+		}
+		if form.Offsets {
+			if err := qdq.Scatter(t.offsets, r.Rows, c.row, e.zeros, c.rows, blocks, 8*form.Scale.Size()); err != nil {
+				return err
+			}
 		}
 	}
 
@@ -65,7 +75,10 @@ func (s *columnStore) store(f io.WriterAt, c chunk, o *plan.Output, e *encoded) 
 	if err := writeRuns(f, o.Data, data, t.data); err != nil {
 		return err
 	}
-	return writeRuns(f, o.Scales, scales, t.scales)
+	if err := writeRuns(f, o.Scales, scales, t.scales); err != nil || !form.Offsets {
+		return err
+	}
+	return writeRuns(f, o.Zeros, scales, t.offsets)
 }
 
 // writeRuns writes pieces of equal length to places RowBytes apart.
@@ -91,7 +104,7 @@ func columnMemory(p *plan.Plan) int64 {
 				continue
 			}
 			data, scales := o.Runs(r)
-			largest[o.Artifact] = max(largest[o.Artifact], int64(data.N)*int64(data.Bytes)+int64(scales.N)*int64(scales.Bytes))
+			largest[o.Artifact] = max(largest[o.Artifact], int64(data.N)*int64(data.Bytes)+2*int64(scales.N)*int64(scales.Bytes))
 		}
 	}
 	var n int64

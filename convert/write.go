@@ -351,7 +351,7 @@ func (e *encoded) encode(f plan.Form, values, importance []float32, c chunk) err
 	if f.Linear {
 		o := f.LinearOptions()
 		o.Importance = importance
-		return qdq.QuantizeRows(qdq.Rows{Data: e.data, Scales: e.scales}, values, c.rows, c.read.Cols, o)
+		return qdq.QuantizeRows(qdq.Rows{Data: e.data, Scales: e.scales, Offsets: e.zeros}, values, c.rows, c.read.Cols, o)
 	}
 	o := f.Options()
 	o.Importance = importance

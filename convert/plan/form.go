@@ -29,6 +29,9 @@ type Form struct {
 	// row and AutoBlock a length the planner chooses, both for Linear alone.
 	Block     int
 	Symmetric bool
+	// Offsets adds a number to every block, of the scales' type, which lie where
+	// other forms have zero points (Linear, 4 bits).
+	Offsets bool
 	// Positive keeps the scales above zero (Linear).
 	Positive bool
 	Scale    tensor.DType
@@ -55,7 +58,7 @@ func (f Form) Options() matmulnbits.Options {
 
 // LinearOptions are the quantizer's options for a Linear form.
 func (f Form) LinearOptions() qdq.Options {
-	return qdq.Options{Bits: f.Bits, Block: f.Block, ScaleType: f.Scale, Positive: f.Positive, Method: f.Method}
+	return qdq.Options{Bits: f.Bits, Block: f.Block, ScaleType: f.Scale, Positive: f.Positive, Offsets: f.Offsets, Method: f.Method}
 }
 
 // AffineOptions are the quantizer's options for an Affine form.
@@ -88,8 +91,7 @@ func (f Form) RowBytes(k int) (data, scales, zeros int) {
 		data, scales = f.AffineOptions().Sizes(1, k)
 		return data, scales, scales
 	case f.Linear:
-		data, scales = f.LinearOptions().Sizes(1, k)
-		return data, scales, 0
+		return f.LinearOptions().Sizes(1, k)
 	}
 	return matmulnbits.Sizes(1, k, f.Options())
 }

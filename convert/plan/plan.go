@@ -101,7 +101,7 @@ type Read struct {
 // Output is one stored form of a read, in one artifact. Row r of the read goes
 // to Offset + r·RowBytes of each region. Where the form stores columns, column k
 // of the read goes to Offset + k·RowBytes of Data, and the scales of its k-th
-// blocks likewise; one scale a row lies as with rows.
+// blocks, and their offsets, likewise; one scale a row lies as with rows.
 type Output struct {
 	Artifact int // index into Plan.Artifacts
 	Form     Form
@@ -212,6 +212,10 @@ func (p *Plan) Check() error {
 		for _, o := range r.Outputs {
 			size := p.Artifacts[o.Artifact].Data.Size
 			data, scales := o.Runs(r)
+			zeros := Runs{r.Rows, o.Zeros.RowBytes}
+			if o.Form.Offsets {
+				zeros = scales
+			}
 			rows := r.Rows
 			if rows == 1 {
 				rows = r.Cols
@@ -222,7 +226,7 @@ func (p *Plan) Check() error {
 			for _, g := range []struct {
 				Region
 				n, bytes int
-			}{{o.Data, data.N, data.Bytes}, {o.Scales, scales.N, scales.Bytes}, {o.Zeros, r.Rows, o.Zeros.RowBytes}} {
+			}{{o.Data, data.N, data.Bytes}, {o.Scales, scales.N, scales.Bytes}, {o.Zeros, zeros.N, zeros.Bytes}} {
 				if g.n == 0 || g.bytes == 0 {
 					continue
 				}

@@ -99,6 +99,9 @@ type Rule struct {
 	Block int `json:"block,omitempty"`
 	// Symmetric blocks have no zero point.
 	Symmetric bool `json:"symmetric,omitempty"`
+	// Offsets adds a number to every block, in place of a zero point (qdq
+	// dialect, 4 bits); the graph adds what it does to products.
+	Offsets bool `json:"offsets,omitempty"`
 	// Method is "search" (default) or "rtn".
 	Method string `json:"method,omitempty"`
 	// Scales is "f16" (default) or "f32".
@@ -317,6 +320,7 @@ func (r Rule) form(rec *Recipe) (plan.Form, error) {
 		if f.Block == 0 && f.Bits == 4 {
 			f.Block = plan.AutoBlock
 		}
+		f.Offsets = r.Offsets
 	case f.Int8Input:
 		f.Linear, f.Symmetric, f.Columns = true, true, true
 	case f.Block == 0:
@@ -336,6 +340,9 @@ func (r Rule) form(rec *Recipe) (plan.Form, error) {
 		f.Scale = tensor.F32
 	default:
 		return f, fmt.Errorf("scales %q: choose f16 or f32", r.Scales)
+	}
+	if r.Offsets && (rec.Dialect != "qdq" || r.Bits != 4) {
+		return f, fmt.Errorf("offsets are for blocks of 4 bits in the qdq dialect")
 	}
 	if r.Bits != 4 && r.Bits != 8 && (r.Bits != 2 || f.Linear) {
 		return f, fmt.Errorf("bits %d: choose 2 (fused dialect), 4, 8, 16 or 32", r.Bits)

@@ -196,6 +196,8 @@ type builder struct {
 	quantized map[string]string
 	actSteps  []plan.ActScale
 	zeroPoint string
+	// sums are the block sums of inputs, by input and block length.
+	sums map[string]string
 	// smaller and larger are the constants of [builder.down].
 	smaller, larger string
 	err             error

@@ -2,6 +2,7 @@ package toonnx
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
@@ -28,6 +29,11 @@ func (b *builder) linearMatrix(m *matrix, ws []arch.Weight) {
 			m.scales = b.scales(m.name+".scales", f, m.scaleAt, int64(m.rows), int64(blocks))
 		}
 	}
+	var offsetAt onnx.External
+	if f.Offsets {
+		offsetAt = b.place(m.name+".offsets", int64(m.rows)*int64(scaleBytes))
+		m.offsets = b.scales(m.name+".offsets", f, offsetAt, int64(blocks), int64(m.rows))
+	}
 	if f.Int8Input {
 		for _, w := range ws {
 			if w.Layer < 0 {
@@ -49,6 +55,9 @@ func (b *builder) linearMatrix(m *matrix, ws []arch.Weight) {
 			out.Data = plan.Region{Offset: m.data.Offset + int64(row*f.ElementBits()/8), RowBytes: m.rows * f.ElementBits() / 8}
 			if blocks > 0 && f.Block != 0 {
 				out.Scales = plan.Region{Offset: m.scaleAt.Offset + int64(row*f.Scale.Size()), RowBytes: m.rows * f.Scale.Size()}
+			}
+			if f.Offsets {
+				out.Zeros = plan.Region{Offset: offsetAt.Offset + int64(row*f.Scale.Size()), RowBytes: m.rows * f.Scale.Size()}
 			}
 		}
 		b.pieces = append(b.pieces, Piece{w, out})
@@ -97,19 +106,47 @@ func (b *builder) dequantized(node string, m *matrix) string {
 // form says so the input passes through int8 as well.
 func (b *builder) dequantizedLinear(node, x string, m *matrix, bias string) string {
 	if m.form.Int8Input {
-		x = b.quantizedInput(x, m.first)
+		x = b.quantizedInput(node, x, m.first)
 	}
 	y := b.node("MatMul", node, []string{x, b.dequantized(node, m)})
+	if m.offsets != "" {
+		more := b.node("MatMul", node+"/offsets/MatMul", []string{b.blockSums(node, x, m), m.offsets})
+		y = b.node("Add", node+"/offsets/Add", []string{y, more})
+	}
 	if bias != "" {
 		y = b.node("Add", node+"/Add", []string{y, bias})
 	}
 	return y
 }
 
+// blockSums are the sums of an activation [batch, sequence, K] over the blocks of
+// a matrix, [batch, sequence, K/block], once for all the matrices that want them:
+//
+//	Σ_k x_k·(s·q_k + m) = x·(s·q) + Σ_blocks m·(Σ_k in block x_k)
+//
+// which gives TensorRT, where a zero point must be zero, what zero points give
+// others.
+func (b *builder) blockSums(node, x string, m *matrix) string {
+	key := fmt.Sprintf("%s/block_sums_%d", x, m.form.Block)
+	if y, ok := b.sums[key]; ok {
+		return y
+	}
+	if b.sums == nil {
+		b.sums = map[string]string{}
+		onnx.Const(b.g, "block_sums.axis", nil, int64(-1))
+	}
+	blocks := int64(m.cols / m.form.Block)
+	at := node + "/block_sums"
+	y := b.reshape(at, "blocks", x, 0, 0, blocks, int64(m.form.Block))
+	y = b.node("ReduceSum", at+"/ReduceSum", []string{y, "block_sums.axis"}, onnx.Int("keepdims", 0))
+	b.sums[key] = y
+	return y
+}
+
 // quantizedInput sends an activation through int8 and back, once for all the
 // matrices that multiply it. The zero point is there to say int8: without one
 // QuantizeLinear makes uint8.
-func (b *builder) quantizedInput(x string, w arch.Weight) string {
+func (b *builder) quantizedInput(node, x string, w arch.Weight) string {
 	if y, ok := b.quantized[x]; ok {
 		return y
 	}
@@ -124,8 +161,8 @@ func (b *builder) quantizedInput(x string, w arch.Weight) string {
 	e := b.place(name, int64(stored.Size()))
 	b.actSteps = append(b.actSteps, plan.ActScale{Role: w.Role, Layer: w.Layer, Offset: e.Offset, Float: stored})
 	scale := b.external(name, b.act, e)
-	q := b.node("QuantizeLinear", x+"/QuantizeLinear", []string{x, scale, b.zero()})
-	y := b.node("DequantizeLinear", x+"/DequantizeLinear", []string{q, scale, b.zero()})
+	q := b.node("QuantizeLinear", node+"/input/QuantizeLinear", []string{x, scale, b.zero()})
+	y := b.node("DequantizeLinear", node+"/input/DequantizeLinear", []string{q, scale, b.zero()})
 	b.quantized[x] = y
 	return y
 }

@@ -20,6 +20,7 @@ type matrix struct {
 	// scales and zeros name the initializers of a quantized matrix; zeros is ""
 	// for symmetric ones. float names a float matrix once it is declared.
 	scales, zeros, float string
+	offsets              string        // initializer of the blocks' offsets, "" for none
 	scaleAt              onnx.External // where the scales lie
 	first                arch.Weight   // of those it is made of
 }
@@ -99,6 +100,9 @@ func linearForm(spec *arch.Spec, w arch.Weight, f plan.Form) plan.Form {
 	if !whole || !pairs || w.Role == arch.TokenEmbd {
 		f.Bits, f.Block = 8, 0
 	}
+	// Offsets need the inputs' sums over whole blocks; the head is not stored by
+	// columns, as the offsets are multiplied.
+	f.Offsets = f.Offsets && f.Bits == 4 && k%f.Block == 0 && f.Columns
 	return f
 }
 

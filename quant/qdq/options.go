@@ -24,6 +24,11 @@ type Options struct {
 	// sign that gives its largest weight the integer of largest magnitude,
 	// -2^(Bits-1); rows with one scale are positive anyhow.
 	Positive bool
+	// Offsets stores with each block of 4 bits a number that is added to all its
+	// weights, in the type of the scales. DequantizeLinear does not know it: whoever
+	// multiplies adds the product of the inputs' sums over blocks and the offsets.
+	// It stands in for zero points where a reader has none.
+	Offsets bool
 	// Method is the way scales are chosen; default [matmulnbits.Search].
 	Method matmulnbits.Method
 	// Importance weighs the error of each input channel, length K; see
@@ -48,7 +53,7 @@ func (o Options) scaleType() tensor.DType {
 // blocks are the options of the quantizer of blocks.
 func (o Options) blocks() matmulnbits.Options {
 	return matmulnbits.Options{
-		Bits: o.bits(), Block: o.Block, Symmetric: true, ScaleType: o.scaleType(),
+		Bits: o.bits(), Block: o.Block, Symmetric: !o.Offsets, ScaleType: o.scaleType(),
 		Method: o.Method, Positive: o.Positive, Importance: o.Importance,
 	}
 }
@@ -57,6 +62,9 @@ func (o Options) blocks() matmulnbits.Options {
 func (o Options) Check(k int) error {
 	if o.bits() != 4 && o.bits() != 8 {
 		return fmt.Errorf("quantize for DequantizeLinear: %d bits; choose 4 or 8", o.Bits)
+	}
+	if o.Offsets && (o.Block == 0 || o.bits() != 4) {
+		return fmt.Errorf("quantize for DequantizeLinear: offsets are for blocks of 4 bits")
 	}
 	if o.Block != 0 {
 		if k*o.bits()%8 != 0 {
@@ -81,9 +89,13 @@ func (o Options) Blocks(k int) int {
 	return (k + o.Block - 1) / o.Block
 }
 
-// Sizes gives the bytes that rows of k weights need: data and scales.
-func (o Options) Sizes(rows, k int) (data, scales int) {
-	return rows * k * o.bits() / 8, rows * o.Blocks(k) * o.scaleType().Size()
+// Sizes gives the bytes that rows of k weights need: data, scales and offsets.
+func (o Options) Sizes(rows, k int) (data, scales, offsets int) {
+	scales = rows * o.Blocks(k) * o.scaleType().Size()
+	if o.Offsets {
+		offsets = scales
+	}
+	return rows * k * o.bits() / 8, scales, offsets
 }
 
 // BitsPerWeight is what a weight of a row of k costs with its share of a scale.
@@ -91,7 +103,8 @@ func (o Options) BitsPerWeight(k int) float64 {
 	if k == 0 {
 		return 0
 	}
-	return float64(o.bits()) + float64(o.Blocks(k)*o.scaleType().Size()*8)/float64(k)
+	data, scales, offsets := o.Sizes(8, k)
+	return float64(data+scales+offsets) / float64(k)
 }
 
 // String is a short name: "8-bit symmetric, one F16 scale a row".
@@ -99,7 +112,11 @@ func (o Options) String() string {
 	if o.Block == 0 {
 		return fmt.Sprintf("%d-bit symmetric, one %v scale a row", o.bits(), o.scaleType())
 	}
-	return quant.Scheme{Bits: o.bits(), Block: o.Block, Symmetric: true, ScaleType: o.scaleType()}.String()
+	s := quant.Scheme{Bits: o.bits(), Block: o.Block, Symmetric: true, ScaleType: o.scaleType()}.String()
+	if o.Offsets {
+		s += " and offsets"
+	}
+	return s
 }
 
 // smallest is the scale of a block of zeros where scales must be positive: the

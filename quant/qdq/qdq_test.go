@@ -21,6 +21,7 @@ func allOptions() []qdq.Options {
 	var all []qdq.Options
 	for _, o := range []qdq.Options{
 		{}, {Block: 32}, {Block: 128, Positive: true}, {Bits: 4, Block: 32}, {Bits: 4, Block: 64, Positive: true}, {Bits: 4, Block: 128, Positive: true},
+		{Bits: 4, Block: 64, Positive: true, Offsets: true},
 	} {
 		for _, t := range []tensor.DType{tensor.F16, tensor.F32} {
 			for _, m := range []matmulnbits.Method{matmulnbits.Search, matmulnbits.RTN} {
@@ -95,6 +96,43 @@ func TestError(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOffsetsHelp wants less error from offsets than from symmetric blocks, on
+// weights that do not lie around zero, and exact blocks stored exactly.
+func TestOffsetsHelp(t *testing.T) {
+	const rows, k = 4, 128
+	w := weights(rows, k)
+	for i := range w {
+		w[i] += 0.03
+	}
+	o := qdq.Options{Bits: 4, Block: 64, Positive: true}
+	failed := func(o qdq.Options, w []float32) float64 {
+		dst := qdq.MakeRows(rows, k, o)
+		if err := qdq.QuantizeRows(dst, w, rows, k, o); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]float32, len(w))
+		if err := qdq.DequantizeRows(got, dst, rows, k, o); err != nil {
+			t.Fatal(err)
+		}
+		var sum float64
+		for i, v := range got {
+			sum += float64(v-w[i]) * float64(v-w[i])
+		}
+		return sum
+	}
+	symmetric := failed(o, w)
+	o.Offsets = true
+	if e := failed(o, w); e > 0.9*symmetric {
+		t.Errorf("error %.3g with offsets, %.3g without: want a tenth less at least", e, symmetric)
+	}
+	for i := range w {
+		w[i] = 0.25*float32((i*7)%16-3) + 0.5
+	}
+	if e := failed(o, w); e != 0 {
+		t.Errorf("error %.3g on weights that blocks with offsets hold exactly", e)
 	}
 }
 
@@ -237,6 +275,9 @@ func TestDecodedByONNXRuntime(t *testing.T) {
 	var cases []decodeCase
 	var body []byte
 	for _, o := range allOptions() {
+		if o.Offsets {
+			continue // the operator does not know them
+		}
 		for _, k := range []int{64, 256, 172} {
 			w := weights(rows, k)
 			dst := qdq.MakeRows(rows, k, o)

@@ -9,22 +9,23 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
-// Rows are the bytes of some consecutive rows; see the package comment.
+// Rows are the bytes of some consecutive rows; see the package comment. Offsets
+// lie as scales do, and are empty without them.
 type Rows struct {
-	Data, Scales []byte
+	Data, Scales, Offsets []byte
 }
 
 // MakeRows allocates buffers of the right size.
 func MakeRows(rows, k int, o Options) Rows {
-	d, s := o.Sizes(rows, k)
-	return Rows{Data: make([]byte, d), Scales: make([]byte, s)}
+	d, s, m := o.Sizes(rows, k)
+	return Rows{Data: make([]byte, d), Scales: make([]byte, s), Offsets: make([]byte, m)}
 }
 
 func (r Rows) check(rows, k int, o Options) error {
-	d, s := o.Sizes(rows, k)
-	if len(r.Data) != d || len(r.Scales) != s {
-		return fmt.Errorf("buffers for %d rows of %d weights (%v): have %d and %d bytes of data and scales, want %d and %d",
-			rows, k, o, len(r.Data), len(r.Scales), d, s)
+	d, s, m := o.Sizes(rows, k)
+	if len(r.Data) != d || len(r.Scales) != s || len(r.Offsets) != m {
+		return fmt.Errorf("buffers for %d rows of %d weights (%v): have %d, %d and %d bytes of data, scales and offsets, want %d, %d and %d",
+			rows, k, o, len(r.Data), len(r.Scales), len(r.Offsets), d, s, m)
 	}
 	return nil
 }
@@ -61,7 +62,8 @@ func QuantizeRows(dst Rows, w []float32, rows, k int, o Options) error {
 func quantizeBlocks(dst Rows, w []float32, rows, k int, o Options) error {
 	m := o.blocks()
 	out := matmulnbits.Rows{Data: dst.Data, Scales: dst.Scales}
-	padded, _, _ := matmulnbits.Sizes(1, k, m)
+	padded, _, zeros := matmulnbits.Sizes(1, k, m)
+	out.Zeros = make([]byte, rows*zeros)
 	width := k * o.bits() / 8
 	if padded != width {
 		out.Data = make([]byte, rows*padded)
@@ -80,6 +82,12 @@ func quantizeBlocks(dst Rows, w []float32, rows, k int, o Options) error {
 	}
 	for i := range dst.Data {
 		dst.Data[i] ^= flip
+	}
+	if o.Offsets {
+		f := fitter{o: o, k: k, importance: normalize(o.Importance)}
+		for r := range rows {
+			f.row(dst, w[r*k:][:k], r, out.Zeros[r*zeros:][:zeros])
+		}
 	}
 	if o.Positive {
 		for i := range rows * o.Blocks(k) {
@@ -208,9 +216,9 @@ func storeScale(b []byte, i int, t tensor.DType, v float32) {
 }
 
 // DequantizeRows is what DequantizeLinear gives with float32 scales: it fills
-// dst, row-major [rows, k], with data · scale in float32 arithmetic. With
-// float16 scales the operator rounds each product to float16. Only the layout
-// fields of o matter.
+// dst, row-major [rows, k], with data · scale in float32 arithmetic, plus the
+// block's offset where there are such. With float16 scales the operator rounds
+// each product to float16. Only the layout fields of o matter.
 func DequantizeRows(dst []float32, src Rows, rows, k int, o Options) error {
 	if rows < 0 || k < 0 || (k > 0 && len(dst)/k < rows) || len(dst) != rows*k {
 		return fmt.Errorf("dequantize %d rows of %d weights: have room for %d weights", rows, k, len(dst))
@@ -234,6 +242,9 @@ func DequantizeRows(dst []float32, src Rows, rows, k int, o Options) error {
 				q = int8(src.Data[i/2]<<(4*(1-i%2))) >> 4
 			}
 			dst[i] = float32(q) * loadScale(src.Scales, r*nb+c/block, o.scaleType())
+			if o.Offsets {
+				dst[i] += loadScale(src.Offsets, r*nb+c/block, o.scaleType())
+			}
 		}
 	}
 	return nil
