@@ -23,6 +23,7 @@ type artifactKey struct {
 	GPU      string   `json:"gpu,omitempty"`
 	Driver   string   `json:"driver,omitempty"`
 	TensorRT string   `json:"tensorrt,omitempty"`
+	Shapes   string   `json:"shapes,omitempty"` // the range an engine is built for
 }
 
 // keyFile is written into the folder, so that a person can tell the folders
@@ -41,6 +42,8 @@ func (b *Backend) artifactDir(r *request, p *provider) (string, error) {
 	}
 	key := artifactKey{Provider: p.name, Runtime: b.lib.Version(), Files: files}
 	if p.memory != "" {
+		// Another range would build the engine anew over the old one.
+		key.Shapes = fmt.Sprintf("context %d, chunk %d", r.context, r.open.Chunk)
 		key.GPU, key.Driver = b.machine.device(r.ctx, r.options)
 		key.TensorRT = b.machine.fileVersion(p.file, "libnvinfer.so")
 		if key.TensorRT == "" {

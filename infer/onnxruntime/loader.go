@@ -242,6 +242,9 @@ func (b *Backend) contextLimit(ctx context.Context, p *provider, r *request, gra
 		limit = asked
 	case own == 0:
 		return defaultContext, nil
+	case p.context > 0 && own > p.context:
+		b.log.Info("context limited, as longer ones take memory whether used or not", "provider", p.name, "context", p.context, "model_context", own)
+		limit = p.context
 	}
 	if r.open.NoFitCheck {
 		return limit, nil

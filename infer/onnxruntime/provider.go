@@ -30,6 +30,9 @@ type provider struct {
 	// chunk is the number of tokens of a prefill evaluated at once, unless
 	// the caller says otherwise.
 	chunk int
+	// context is the longest sequence unless the caller asks for more; 0 means
+	// the model's own limit.
+	context int
 	// overhead is memory for activations and the runtime beside weights and
 	// cache, in bytes.
 	overhead int64

@@ -270,10 +270,10 @@ func TestArtifactKey(t *testing.T) {
 		t.Error("the same key gives another folder")
 	}
 	seen[first] = true
-	for i := range 6 {
+	for i := range 7 {
 		k := key
 		k.Files = slices.Clone(key.Files)
-		for j, f := range []*string{&k.Provider, &k.Runtime, &k.Files[0], &k.GPU, &k.Driver, &k.TensorRT} {
+		for j, f := range []*string{&k.Provider, &k.Runtime, &k.Files[0], &k.GPU, &k.Driver, &k.TensorRT, &k.Shapes} {
 			if i == j {
 				*f += "x"
 			}
@@ -370,6 +370,29 @@ func TestProfileShapes(t *testing.T) {
 	}
 	if err := coreml.configure(&o, r); err == nil || !strings.Contains(err.Error(), "fixed shapes") {
 		t.Errorf("CoreML over open shapes: %v", err)
+	}
+}
+
+// TestContextDefault: a provider that plans memory for the longest sequence
+// gets a shorter one unless more is asked for.
+func TestContextDefault(t *testing.T) {
+	b := newBackend(t)
+	f := testModel{fused: true, context: 8192}.write(t)
+	gs, err := readGraphs(b.lib, f, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gs.close()
+	trt := tensorrt
+	trt.free = hostMemory
+	for _, c := range []struct {
+		p           *provider
+		asked, want int
+	}{{&trt, 0, 4096}, {&trt, 100, 100}, {&trt, 8192, 8192}, {&cpu, 0, 8192}} {
+		r := &request{folder: f, open: infer.OpenOptions{Context: c.asked}}
+		if got, err := b.contextLimit(t.Context(), c.p, r, gs); got != c.want || err != nil {
+			t.Errorf("%s, %d asked for: %d, %v; want %d", c.p.name, c.asked, got, err, c.want)
+		}
 	}
 }
 

@@ -13,6 +13,10 @@ import (
 // this card, this driver and this release of TensorRT: the library itself would
 // not notice changed weights.
 //
+// An engine takes memory for the longest sequence it was built for, the scores
+// of a whole chunk against a full cache in each head, so that a model's own limit
+// of 131,072 tokens would cost GBs: 4096 unless more is asked for.
+//
 // All precision flags stay off: types and Q/DQ pairs of the graph rule (a
 // "strongly typed" network). INT4 weights need that, and one flag alone would
 // let TensorRT 10 compute the float parts of an int8 graph in float32.
@@ -20,7 +24,7 @@ import (
 // Not run on the device.
 var tensorrt = provider{
 	name: "tensorrt", ep: "TensorrtExecutionProvider", next: "cuda", with: "cuda",
-	file: "onnxruntime_providers_tensorrt", memory: "Cuda", chunk: 256, overhead: 1 << 30, compiles: "*.engine",
+	file: "onnxruntime_providers_tensorrt", memory: "Cuda", chunk: 256, context: 4096, overhead: 1 << 30, compiles: "*.engine",
 	free: gpuMemory, weights: onDisk,
 	configure: func(o *ort.SessionOptions, r *request) error {
 		o.IntraOpThreads = r.open.Threads
