@@ -59,10 +59,10 @@ func (j *Job) metadata(a *Artifact, pa *plan.Artifact, graphBytes int64) modeldi
 		Bits:         roleBits(s, r),
 		Size: modeldir.Size{
 			WeightBytes: pa.Data.Size, GraphBytes: graphBytes,
-			BitsPerWeight:      float64(pa.Data.Size) * 8 / float64(s.Parameters()),
-			BitsPerWeightFloor: floor(s, r),
+			BitsPerWeight: float64(pa.Data.Size) * 8 / float64(s.Parameters()),
 		},
 	}
+	m.Size.BitsPerWeightFloor, m.Size.BodyBitsPerWeight = floor(s, r)
 	if !body.IsFloat() {
 		m.Target.BlockLength, m.Target.Symmetric, m.Target.ScaleType = body.Block, body.Symmetric, body.Scale.String()
 	}
@@ -138,9 +138,9 @@ func roleBits(s *arch.Spec, r *recipe.Recipe) []modeldir.RoleBits {
 }
 
 // floor is the bits per weight that the recipe's forms need without padding,
-// tables and alignment.
-func floor(s *arch.Spec, r *recipe.Recipe) float64 {
-	var bits, n float64
+// tables and alignment; body is that of the layers' matrices alone.
+func floor(s *arch.Spec, r *recipe.Recipe) (whole, body float64) {
+	var bits, n, bodyBits, bodyN float64
 	for _, w := range s.Weights() {
 		e, _ := w.Shape.Elements()
 		per := 32.0
@@ -149,8 +149,12 @@ func floor(s *arch.Spec, r *recipe.Recipe) float64 {
 		}
 		bits += per * float64(e)
 		n += float64(e)
+		if w.Role.IsMatrix() && w.Layer >= 0 {
+			bodyBits += per * float64(e)
+			bodyN += float64(e)
+		}
 	}
-	return bits / n
+	return bits / n, bodyBits / bodyN
 }
 
 // WriteMetadata hashes the staged files and the sources and writes each

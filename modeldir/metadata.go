@@ -134,6 +134,9 @@ type Size struct {
 	GraphBytes         int64   `json:"graph_bytes"`
 	BitsPerWeight      float64 `json:"bits_per_weight"`
 	BitsPerWeightFloor float64 `json:"bits_per_weight_floor"`
+	// BodyBitsPerWeight is the floor of the layers' matrices alone, without
+	// embedding and head, over their own parameters.
+	BodyBitsPerWeight float64 `json:"body_bits_per_weight,omitempty"`
 }
 
 // Fidelity holds what verify measured against the fp32 graph.
