@@ -156,7 +156,8 @@ type Fidelity struct {
 	// PerplexityRatioStdErr is the ratio's standard error.
 	PerplexityRatioStdErr float64 `json:"perplexity_ratio_stderr,omitempty"`
 	MaxAbsDelta           float64 `json:"max_abs_logit_delta"`
-	// Scope is "whole model" or "layer by layer".
+	// Scope is "whole model", "layer by layer" or "9 layers at a time": what was
+	// in memory at once, not what was compared.
 	Scope  string  `json:"scope"`
 	Ranges []Range `json:"float16_ranges,omitempty"`
 }

@@ -13,7 +13,7 @@ const (
 	// headChunk is how many positions' logits are held at once.
 	headChunk = 64
 	// layerBatch is how many tokens pass through a layer while it is loaded,
-	// where models run layer by layer: 134 MB of hidden states for a width of
+	// where models run in parts: 134 MB of hidden states for a width of
 	// 4096 and two values between layers.
 	layerBatch = 4096
 )
@@ -26,7 +26,7 @@ type segment struct {
 }
 
 // stream runs one model over windows of a text, in segments: all layers at
-// once where keep is set, else layer by layer; the head is a segment of its
+// once where keep is set, else some layers at a time; the head is a segment of its
 // own, so that logits are held for a few positions only.
 type stream struct {
 	*runner
@@ -121,7 +121,7 @@ func (s *stream) through(ctx context.Context, states []*state) error {
 
 // logits runs the model on the windows of a text and hands over the logits of
 // every position that counts, in order. Memory is that of one window, or of
-// layerBatch tokens' hidden states where models run layer by layer.
+// layerBatch tokens' hidden states where models run in parts.
 func (s *stream) logits(ctx context.Context, tokens []int32, windows []fidelity.Window, each func(w fidelity.Window, pos int, row []float32) error) error {
 	for len(windows) > 0 {
 		n := 1

@@ -301,12 +301,39 @@ func (v *verifier) makeReference(ctx context.Context) (err error) {
 	return err
 }
 
+// segmentElements bounds the weights that are loaded at once: as float32, which
+// the CPU computes in, 128 MiB, and as much again for its own order of them.
+const segmentElements = 32 << 20
+
 // step is the number of layers of a model to load at once.
 func (v *verifier) step(m *model) int {
 	if v.FreeMemory > 0 && 2*m.data > v.FreeMemory/2 {
 		return 1
 	}
-	return m.layers
+	n := elements(m.graph) / int64(m.layers)
+	if n*int64(m.layers) <= 2*segmentElements {
+		return m.layers
+	}
+	return int(min(int64(m.layers), max(1, segmentElements/n)))
+}
+
+// elements is how many stored weights a graph has, at most: a byte of packed
+// blocks is taken for two.
+func elements(m *onnx.Model) (n int64) {
+	for _, t := range m.Graph.Initializers {
+		if t.External == nil {
+			continue
+		}
+		size := int64(1)
+		for _, d := range t.Dims {
+			size *= d
+		}
+		if t.Elem == onnx.U8 {
+			size *= 2
+		}
+		n += size
+	}
+	return n
 }
 
 // artifact compares one artifact with the reference.
@@ -331,6 +358,9 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	}
 	if !s.keep {
 		r.Fidelity.Scope = "layer by layer"
+		if n := v.step(m); n > 1 {
+			r.Fidelity.Scope = fmt.Sprintf("%d layers at a time", n)
+		}
 	}
 	if v.ref != nil {
 		d := &r.Fidelity
