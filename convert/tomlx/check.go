@@ -229,6 +229,18 @@ func readQuantization(c map[string]any) (q packings, err error) {
 	return q, nil
 }
 
+// Quantized reports whether a config.json is one of mlx-lm with something
+// quantized.
+func Quantized(config []byte) bool {
+	var c struct {
+		Quantization struct {
+			Bits  int `json:"bits"`
+			Group int `json:"group_size"`
+		} `json:"quantization"`
+	}
+	return json.Unmarshal(config, &c) == nil && c.Quantization.Bits > 0 && c.Quantization.Group > 0
+}
+
 func readPacking(field string, m map[string]any) (p Packing, err error) {
 	if mode, ok := m["mode"].(string); ok && mode != "affine" {
 		return p, &tensor.UnsupportedError{What: fmt.Sprintf("config.json: %.120s: mode %.40q", field, mode), Hint: "only affine"}

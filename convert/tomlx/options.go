@@ -93,6 +93,9 @@ func (o Options) Summary() string {
 	return typeName(o.Type) + " weights"
 }
 
+// Check reports options that no model could be written with.
+func (o Options) Check() error { return o.fill(&arch.Spec{}) }
+
 // fill checks the options and fills in what the model decides.
 func (o *Options) fill(spec *arch.Spec) error {
 	if o.Recipe != "" {

@@ -24,6 +24,8 @@ type convertOptions struct {
 	lora          string
 	formats       []string
 	targetFlags
+	mlx              mlxFlags
+	gguf             ggufFlags
 	recipes          []string
 	noBase, force    bool
 	dryRun, noVerify bool
@@ -41,17 +43,22 @@ func convertCommand(c *common) *cobra.Command {
   onnx/base/fp16          the model in 16-bit floats and standard operators
   onnx/cpu/int4, int8, …  quantized for one execution provider each: tensorrt,
                           cuda, coreml, cpu
+  gguf/Q4_K_M, …          a file for llama.cpp each (--formats gguf)
+  mlx/4bit, mixed_4_6, …  a folder for mlx-lm each (--formats mlx)
 
-Without --target-eps base alone is written. After writing, each artifact is
-loaded and compared with the float32 graph; the figures go into metadata.json.
+Without --target-eps base alone is written of ONNX. After writing, each ONNX
+artifact is loaded and compared with the float32 graph; the figures go into
+metadata.json. GGUF files and MLX folders are not run.
 Where an artifact cannot be made the others are, and the command fails.`,
 		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runConvert(cmd.Context(), c, cmd, o) })
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "checkpoint: a Hugging Face folder, a GGUF file, "+hubHelp+",\nor sample:stories260K, a 1 MB model inside this program (required)")
 	f.StringVar(&o.lora, "lora", "", loraHelp)
-	f.StringVar(&o.output, "output", "", "folder that receives onnx/… (required)")
-	f.StringSliceVar(&o.formats, "formats", []string{"onnx"}, "formats to write: onnx")
+	f.StringVar(&o.output, "output", "", "folder that receives onnx/…, gguf/…, mlx/… (required)")
+	f.StringSliceVar(&o.formats, "formats", []string{"onnx"}, "formats to write: onnx, gguf, mlx")
 	o.targetFlags.bind(f)
+	o.mlx.bind(f)
+	o.gguf.bind(f)
 	f.StringSliceVar(&o.recipes, "recipe", nil, "recipe names or files to use instead of --target-precisions")
 	f.BoolVar(&o.noBase, "no-base", false, "leave out onnx/base/fp16")
 	f.BoolVar(&o.force, "force", false, "replace artifacts in an output folder that is not empty")
@@ -73,10 +80,33 @@ func (o convertOptions) plan(cmd *cobra.Command, c *common) (convert.Options, er
 	if o.model == "" || o.output == "" {
 		return out, usagef(cmd, "--model and --output are required")
 	}
+	var formats struct{ onnx, gguf, mlx bool }
 	for _, f := range o.formats {
-		if !strings.EqualFold(f, "onnx") {
-			return out, usagef(cmd, "--formats %q: this release writes onnx", f)
+		switch strings.ToLower(f) {
+		case "onnx":
+			formats.onnx = true
+		case "gguf":
+			formats.gguf = true
+		case "mlx":
+			formats.mlx = true
+		default:
+			return out, usagef(cmd, "--formats %q: this release writes onnx, gguf and mlx", f)
 		}
+	}
+	var err error
+	if formats.gguf {
+		if out.GGUF, err = o.gguf.parsed(cmd); err != nil {
+			return out, err
+		}
+	} else if name := o.gguf.asked(cmd); name != "" {
+		return out, usagef(cmd, "--%s needs --formats gguf", name)
+	}
+	if formats.mlx {
+		if out.MLX, err = o.mlx.parsed(cmd); err != nil {
+			return out, err
+		}
+	} else if name := o.mlx.asked(cmd); name != "" {
+		return out, usagef(cmd, "--%s needs --formats mlx", name)
 	}
 	if o.context < 0 {
 		return out, usagef(cmd, "--context %d: want a positive number of tokens", o.context)
@@ -90,13 +120,19 @@ func (o convertOptions) plan(cmd *cobra.Command, c *common) (convert.Options, er
 	if err := o.settle(cmd); err != nil {
 		return out, err
 	}
-	var err error
 	if out.Hints, err = o.parsed(cmd); err != nil {
 		return out, err
 	}
 	recipes := o.recipes
 	if len(recipes) == 0 {
 		recipes = o.precisions
+	}
+	if !formats.onnx {
+		if len(o.targets) > 0 || len(o.recipes) > 0 || o.budget.asked() {
+			return out, usagef(cmd, "--target-eps, --recipe and a budget need --formats onnx")
+		}
+		out.NoBase = true
+		return out, nil
 	}
 	seen := map[string]bool{}
 	for _, t := range o.targets {
@@ -143,7 +179,10 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		}
 		opts.Targets = []convert.Target{{Name: "cpu", Recipes: []string{file}}}
 	}
-	opts.Reference = !o.noVerify && !o.dryRun
+	if opts.GGUF.Importance, err = o.gguf.importance(ctx, c, ck, o.calibration); err != nil {
+		return err
+	}
+	opts.Reference = !o.noVerify && !o.dryRun && (!opts.NoBase || len(opts.Targets) > 0)
 	bar := &progress{}
 	opts.Progress = func(done, total int64) { bar.set(done, total) }
 	job, err := convert.New(ctx, ck, opts)
@@ -178,7 +217,10 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	}
 	written := time.Since(start)
 	problems := false
-	if !o.noVerify {
+	if err := checkMLX(ctx, job); err != nil {
+		return err
+	}
+	if opts.Reference {
 		if problems, err = verifyJob(ctx, c, job); err != nil {
 			return err
 		}
@@ -238,7 +280,9 @@ func printPlan(w io.Writer, job *convert.Job) error {
 		for _, f := range pa.Files {
 			fmt.Fprintf(tw, "  %s\t%s\n", f.Name, humanBytes(int64(len(f.Data))))
 		}
-		fmt.Fprintf(tw, "  %s\t%s\n", pa.Data.Name, humanBytes(pa.Data.Size))
+		for _, f := range pa.Data.Files() {
+			fmt.Fprintf(tw, "  %s\t%s\n", f.Name, humanBytes(f.Size))
+		}
 		if err := tw.Flush(); err != nil {
 			return err
 		}
@@ -250,7 +294,11 @@ func printPlan(w io.Writer, job *convert.Job) error {
 			fmt.Fprintf(w, "    %s: %s%s\n", b.Role, b.Scheme, layers)
 		}
 		s := a.Metadata.Size
-		fmt.Fprintf(w, "  bits per weight: %.3f (floor %.3f)\n\n", s.BitsPerWeight, s.BitsPerWeightFloor)
+		fmt.Fprintf(w, "  bits per weight: %.3f (floor %.3f), %.1f %% of 16 bits", s.BitsPerWeight, s.BitsPerWeightFloor, s.BitsPerWeight/0.16)
+		if s.BodyBitsPerWeight > 0 {
+			fmt.Fprintf(w, "; the layers' matrices alone: %.3f", s.BodyBitsPerWeight)
+		}
+		fmt.Fprint(w, "\n\n")
 	}
 	fmt.Fprintf(w, "disk needed:  %s\n", humanBytes(job.Plan.Bytes()))
 	fmt.Fprintf(w, "peak memory:  about %s (%d workers)\n", humanBytes(job.PeakMemory()), job.Workers())

@@ -23,7 +23,7 @@ import (
 func inspectCommand(c *common) *cobra.Command {
 	return command("inspect PATH", "Show what is in a model file or folder",
 		`Shows header, keys, tensors and sizes of a safetensors file, a GGUF file, a
-Hugging Face folder, or an ONNX model or its folder. A hub id
+Hugging Face folder, a folder for mlx-lm, or an ONNX model or its folder. A hub id
 (owner/name[@revision][:gguf-file]) is downloaded first.`,
 		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
 			log, err := c.logger(cmd)
@@ -47,6 +47,9 @@ func runInspect(ctx context.Context, w io.Writer, path string) error {
 	case info.IsDir():
 		if _, err := os.Stat(filepath.Join(path, modeldir.ModelFile)); err == nil {
 			return inspectArtifact(w, path)
+		}
+		if isMLX(path) {
+			return inspectMLX(ctx, w, path)
 		}
 		return inspectCheckpoint(ctx, w, path)
 	case ext == ".onnx":
