@@ -10,6 +10,6 @@ func quantCommand(c *common) *cobra.Command {
 quantized ONNX models, checks what it wrote, and shows what is in model files.`)
 	root.AddCommand(convertCommand(c), inspectCommand(c), verifyChildCommand(c),
 		verifyCommand(c), compareCommand(c), speedChildCommand(c),
-		calibrateCommand(c), calibrateChildCommand(c), mixChildCommand(c), selfTextChildCommand(c), sensitivityCommand(c))
+		calibrateCommand(c), imatrixCommand(c), calibrateChildCommand(c), mixChildCommand(c), selfTextChildCommand(c), sensitivityCommand(c))
 	return root
 }
