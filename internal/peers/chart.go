@@ -17,7 +17,7 @@ func (r *qualityReport) chart() string {
 		width, height       = 860.0, 560.0
 		left, right         = 60.0, 20.0
 		top, bottom         = 20.0, 45.0
-		charWidth, fontSize = 6.0, 11.0
+		charWidth, fontSize = 6.5, 11.0
 	)
 	points := slices.DeleteFunc(slices.Clone(r.Rows), func(m measured) bool { return m.BitsPerWeight > chartBits || m.Fidelity.KLMean <= 0 })
 	if len(points) == 0 {
@@ -62,6 +62,7 @@ func (r *qualityReport) chart() string {
 
 	color := map[string]string{ours: "#c00", genai: "#06c", llama: "#080"}
 	type box struct{ x0, y0, x1, y1 float64 }
+	share := map[string]float64{"start": 0, "middle": 0.5, "end": 1} // of a name left of its anchor
 	var taken []box
 	for _, m := range points {
 		px, py := x(m.BitsPerWeight), y(kl(m))
@@ -71,15 +72,20 @@ func (r *qualityReport) chart() string {
 		px, py := x(m.BitsPerWeight), y(kl(m))
 		w := charWidth * float64(len(m.Name))
 		var at box
-		for _, d := range [][2]float64{{7, 4}, {-7 - w, 4}, {-w / 2, -8}, {-w / 2, 16}, {7, -6}, {7, 14}, {-7 - w, -6}, {-7 - w, 14}, {7, 24}, {7, -16}} {
-			at = box{px + d[0], py + d[1] - fontSize, px + d[0] + w, py + d[1] + 2}
+		var anchor string
+		for _, d := range []struct {
+			dx, dy float64
+			anchor string
+		}{{7, 4, "start"}, {-7, 4, "end"}, {0, -8, "middle"}, {0, 16, "middle"}, {7, -6, "start"}, {7, 14, "start"}, {-7, -6, "end"}, {-7, 14, "end"}, {7, 24, "start"}, {7, -16, "start"}} {
+			x0 := px + d.dx - share[d.anchor]*w
+			at, anchor = box{x0, py + d.dy - fontSize, x0 + w, py + d.dy + 2}, d.anchor
 			if at.x0 >= left && at.x1 <= width && !slices.ContainsFunc(taken, func(t box) bool { return at.x0 < t.x1 && t.x0 < at.x1 && at.y0 < t.y1 && t.y0 < at.y1 }) {
 				break
 			}
 		}
 		taken = append(taken, at)
-		fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="4" fill="%s"/><text x="%.1f" y="%.1f" fill="%s">%s</text>`+"\n",
-			px, py, color[m.Maker], at.x0, at.y1-2, color[m.Maker], html.EscapeString(m.Name))
+		fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="4" fill="%s"/><text x="%.1f" y="%.1f" text-anchor="%s" fill="%s">%s</text>`+"\n",
+			px, py, color[m.Maker], at.x0+share[anchor]*w, at.y1-2, anchor, color[m.Maker], html.EscapeString(m.Name))
 	}
 	for i, maker := range []string{ours, genai, llama} {
 		fmt.Fprintf(&b, `<circle cx="%g" cy="%g" r="4" fill="%s"/><text x="%g" y="%g">%s</text>`+"\n",
