@@ -134,6 +134,13 @@ func ReadStored(ctx context.Context, dir string) (*Stored, error) {
 		if err := checkFiles(ctx, dir, s.Metadata.Files, problem); err != nil {
 			return nil, err
 		}
+		switch s.Metadata.Target.Format {
+		case "mlx":
+			return s, s.checkMLX(ctx, dir, problem)
+		case "gguf": // the files are what was written: llama.cpp's business from here on
+			s.WeightBytes, s.BitsPerWeight = s.Metadata.Size.WeightBytes, s.Metadata.Size.BitsPerWeight
+			return s, nil
+		}
 	}
 	graphs, err := filepath.Glob(filepath.Join(strings.NewReplacer("[", "\\[", "*", "\\*", "?", "\\?").Replace(dir), "*.onnx"))
 	if err != nil || len(graphs) == 0 {

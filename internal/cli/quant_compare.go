@@ -145,7 +145,7 @@ func (c *common) measureSpeed(ctx context.Context, o compareOptions, e *evidence
 	for round := range o.rounds {
 		for i := range e.Artifacts {
 			a := e.Artifacts[(i+round)%len(e.Artifacts)] // nobody is always first
-			if a.OK && a.Speed == nil {
+			if a.OK && a.runs() && a.Speed == nil {
 				r, err := c.runSpeed(ctx, speedRequest{
 					Library: library, Dir: a.dir, Provider: providerOf(a.Target), Threads: c.Threads,
 					Prompt: o.prompt, Decode: o.decoded,

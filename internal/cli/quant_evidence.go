@@ -168,12 +168,13 @@ func (c *common) gather(ctx context.Context, path string) (*evidence, error) {
 		e.Artifacts = append(e.Artifacts, a)
 		bar.set(int64(i+1), int64(len(dirs)))
 	}
-	for _, other := range []string{"gguf", "mlx"} {
-		if info, err := os.Stat(filepath.Join(root, other)); err == nil && info.IsDir() {
-			e.note("%s: not checked; this release checks ONNX artifacts", other)
-		}
-	}
 	return e, nil
+}
+
+// runs reports whether the artifact is a graph, which can be run and compared;
+// of other formats the files are checked alone.
+func (a *artifactEvidence) runs() bool {
+	return a.metadata == nil || a.metadata.Target.Format == "" || a.metadata.Target.Format == "onnx"
 }
 
 // modelRoot is the output folder of the artifact <root>/onnx/<target>/<recipe>
@@ -210,6 +211,9 @@ func (e *evidenceFlags) request(cmd *cobra.Command, c *common, library string) (
 // measure compares the artifacts with a reference, each in a process of its
 // own: what ends one does not touch the others.
 func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f *evidenceFlags, e *evidence) (err error) {
+	if !slices.ContainsFunc(e.Artifacts, (*artifactEvidence).runs) {
+		return nil
+	}
 	library, err := c.findORT()
 	if err != nil {
 		return err
@@ -229,7 +233,7 @@ func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f
 		return err
 	}
 	for _, a := range e.Artifacts {
-		if len(a.Problems) > 0 {
+		if len(a.Problems) > 0 || !a.runs() {
 			continue // a file that is damaged need not be run to be refused
 		}
 		one := req

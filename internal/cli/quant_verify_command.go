@@ -23,7 +23,7 @@ func verifyCommand(c *common) *cobra.Command {
 	cmd := command("verify PATH", "Check converted models again",
 		`Checks every artifact in a folder that convert wrote (or the one artifact at
 PATH): files complete and unchanged, graph well formed, stored numbers finite,
-size what the recipe needs. Then runs each in a process of its own and compares
+size what the recipe needs. Of GGUF and MLX artifacts that is all. Then runs each in a process of its own and compares
 its logits with a reference: the checkpoint's float32 graph (--source), logits
 saved before (--reference-logits), or else onnx/base/fp16 of the same folder.
 Artifacts for TensorRT and CoreML are computed on the CPU as their graph says,
@@ -122,10 +122,14 @@ func (e *evidence) print(w io.Writer, details bool) error {
 // printNotes ends a report with what must be known to read it.
 func (e *evidence) printNotes(w io.Writer) error {
 	notes := slices.Clone(e.Notes)
-	var plain, elsewhere []string
+	var plain, elsewhere, files []string
 	for _, a := range e.Artifacts {
 		if a.Fidelity != nil && a.Fidelity.Arithmetic != "" {
 			plain = append(plain, a.Artifact)
+		}
+		if !a.runs() {
+			files = append(files, a.Artifact)
+			continue
 		}
 		if a.RanOnDevice != "" && !strings.HasPrefix(a.RanOnDevice, "yes") && a.Target != "base" && a.Target != "cpu" {
 			elsewhere = append(elsewhere, a.Artifact)
@@ -133,6 +137,9 @@ func (e *evidence) printNotes(w io.Writer) error {
 	}
 	if len(plain) > 0 {
 		notes = append(notes, "plain arithmetic on CPU, nothing fused: "+strings.Join(plain, ", "))
+	}
+	if len(files) > 0 {
+		notes = append(notes, "files checked, not run: "+strings.Join(files, ", "))
 	}
 	if len(elsewhere) > 0 {
 		notes = append(notes, "not run on the device: "+strings.Join(elsewhere, ", "))
