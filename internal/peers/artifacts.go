@@ -223,6 +223,7 @@ func (w *workshop) build(ctx context.Context, s *sample, a *artifact) error {
 			args := []string{"-c", llamaScript, w.llamaLib, "quantize", s.GGUF, tmp, strconv.Itoa(a.ftype), "2"}
 			return w.command(ctx, w.python, append(args, imatrix...)...)
 		}
+		defer os.RemoveAll(tmp + cacheSuffix)
 		args := builderArgs(s.HF, tmp, a.args)
 		return w.command(ctx, w.python, args...)
 	})
@@ -232,9 +233,12 @@ func (w *workshop) build(ctx context.Context, s *sample, a *artifact) error {
 	return nil
 }
 
+// cacheSuffix ends the name of the folder that genai's builder keeps files in.
+const cacheSuffix = ".cache"
+
 // builderArgs is the command line of genai's builder.
 func builderArgs(in, out string, recipe []string) []string {
-	args := []string{"-m", "onnxruntime_genai.models.builder", "-i", in, "-o", out, "-c", out + ".cache", "-e", "cpu", "-p", recipe[0],
+	args := []string{"-m", "onnxruntime_genai.models.builder", "-i", in, "-o", out, "-c", out + cacheSuffix, "-e", "cpu", "-p", recipe[0],
 		"--extra_options", "hf_token=false"}
 	return append(args, recipe[1:]...)
 }

@@ -53,7 +53,7 @@ func (o *convertOptions) large(ctx context.Context, shop *workshop) (_ *largeRep
 	if err != nil {
 		return nil, fmt.Errorf("a tokenizer to put beside it (run `peers quality` or `peers speed` once before): %w", err)
 	}
-	if err := writeLarge(ctx, src, tokenizer); err != nil {
+	if _, err := writeLarge(ctx, src, tokenizer, qwen3Config); err != nil {
 		return nil, err
 	}
 	shards, err := filepath.Glob(filepath.Join(src, "*.safetensors"))
@@ -114,22 +114,22 @@ func dropCache(ctx context.Context, files []string) error {
 
 // writeLarge writes the folder: random weights of a plausible size (standard
 // deviation about 0.02, 8 bits of mantissa), the norms ones.
-func writeLarge(ctx context.Context, dir string, tokenizer []byte) error {
+func writeLarge(ctx context.Context, dir string, tokenizer []byte, config map[string]any) (*arch.Spec, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+		return nil, err
 	}
-	config, err := json.MarshalIndent(qwen3Config, "", "  ")
+	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := errors.Join(
-		os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644),
+		os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644),
 		os.WriteFile(filepath.Join(dir, "tokenizer.json"), tokenizer, 0o644)); err != nil {
-		return err
+		return nil, err
 	}
-	spec, err := arch.Parse(config)
+	spec, err := arch.Parse(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w := safetensors.NewShardedWriter(dir, safetensors.ShardOptions{MaxBytes: 4 << 30})
 	weights := spec.Weights()
@@ -139,15 +139,15 @@ func writeLarge(ctx context.Context, dir string, tokenizer []byte) error {
 	noise := newNoise()
 	for _, x := range weights {
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 		n, _ := x.Shape.Elements()
 		data := &noiseWriter{noise: noise, n: n, ones: !x.Role.IsMatrix()}
 		if err := w.WriteTensor(x.Name, data); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return w.Close()
+	return spec, w.Close()
 }
 
 // noise is 1 M bfloat16 values, which tensors begin at different places of:

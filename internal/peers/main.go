@@ -113,7 +113,7 @@ func main() {
 	}
 }
 
-const usage = "use: peers speed|quality|convert|clean [flags]; --help after a command lists its flags"
+const usage = "use: peers speed|quality|convert|gguf|clean [flags]; --help after a command lists its flags"
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -161,6 +161,12 @@ func run(ctx context.Context, args []string) error {
 		f.IntVar(&o.rounds, "rounds", 3, "rounds")
 		f.BoolVar(&o.eightB, "eight-b", false, "also convert a generated checkpoint of Qwen3-8B's shape (16 GB, twice that on disk)")
 		todo = func() error { o.setup = common; return convertSpeed(ctx, o) }
+	case "gguf":
+		o := ggufOptions{}
+		f.IntVar(&o.rounds, "rounds", 6, "rounds")
+		f.StringVar(&o.converter, "converter", "", "source of llama.cpp (default: in the cache folder)")
+		f.BoolVar(&o.shape, "shape", false, "also convert a generated checkpoint of Qwen2.5-1.5B's shape (3 GB)")
+		todo = func() error { o.setup = common; return ggufSpeed(ctx, o) }
 	case "worker":
 		o := workerOptions{}
 		f.StringVar(&o.model, "model", "", "model folder")

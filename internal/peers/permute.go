@@ -52,7 +52,8 @@ func appendShifted(dst, perm []int, by int) []int {
 func (p *permutation) apply(w arch.Weight, x []float32) []float32 {
 	var rows, cols []int // nil: as they are
 	switch w.Role {
-	case arch.TokenEmbd, arch.LMHead, arch.AttnQ, arch.AttnK, arch.AttnNorm, arch.FFNNorm, arch.FinalNorm:
+	case arch.TokenEmbd, arch.LMHead, arch.AttnQ, arch.AttnK, arch.AttnNorm, arch.FFNNorm, arch.FinalNorm,
+		arch.PostAttnNorm, arch.PostFFNNorm:
 		cols = p.residual
 	case arch.AttnV:
 		rows, cols = p.value[w.Layer], p.residual
