@@ -27,7 +27,7 @@ var level = map[string]int{
 	"arch": 2, "checkpoint": 2, "modeldir": 2, "hub": 2, "internal/fakehub": 1, "target": 2,
 	"calibrate": 3, "calibrate/layerwise": 3,
 	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/tomlx": 3, "convert/mix": 3,
-	"infer": 3, "infer/onnxruntime": 3, "infer/llamacpp": 3,
+	"infer": 3, "infer/onnxruntime": 3, "infer/llamacpp": 3, "infer/mlxlm": 3,
 	"chat": 4, "verify": 4,
 	"internal/cli":            5,
 	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run-onnx": 6,
@@ -52,6 +52,7 @@ var besides = map[string][]string{
 	"convert":             {"convert/plan", "convert/recipe", "convert/toonnx", "convert/togguf", "convert/tomlx", "calibrate"},
 	"infer/onnxruntime":   {"infer"},
 	"infer/llamacpp":      {"infer"},
+	"infer/mlxlm":         {"infer"},
 }
 
 // never lists imports that are forbidden although the levels allow them.
