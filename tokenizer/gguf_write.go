@@ -142,6 +142,9 @@ func (t *Tokenizer) sentencePieceSpace() (prefix bool, err error) {
 	}
 	metaspace := false
 	for _, st := range t.stages {
+		if sp, ok := st.(splitStage); ok && sp.matcher == matcher(literalMatcher(" ")) && t.normalize != nil {
+			continue // Gemma: no space is left to cut at
+		}
 		m, ok := st.(metaspaceStage)
 		if !ok || m.replacement != '▁' || metaspace {
 			return false, odd
@@ -183,6 +186,10 @@ func (t *Tokenizer) pre() (string, error) {
 	}
 }
 
+// escapeBreaks writes line breaks in patterns as escapes, as most files have
+// them.
+var escapeBreaks = strings.NewReplacer("\r", `\r`, "\n", `\n`)
+
 // preSteps spells a pre-tokenizer as a list of steps that can be compared.
 func preSteps(list []string, raw json.RawMessage) ([]string, error) {
 	var p struct {
@@ -211,7 +218,7 @@ func preSteps(list []string, raw json.RawMessage) ([]string, error) {
 		}
 		return list, nil
 	case p.Type == "Split" && p.Pattern.Regex != nil && p.Behavior == "Isolated" && !p.Invert:
-		return append(list, "split "+*p.Pattern.Regex), nil
+		return append(list, "split "+escapeBreaks.Replace(*p.Pattern.Regex)), nil
 	case p.Type == "Digits" && p.IndividualDigits:
 		return append(list, `split \p{N}`), nil
 	case p.Type == "ByteLevel" && !p.AddPrefixSpace:
