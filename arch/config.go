@@ -16,6 +16,8 @@ type config struct {
 	m    map[string]any
 	used map[string]bool
 	err  error
+	// What the architecture honours beside the common keys.
+	partialRoPE, localRoPE bool
 }
 
 func (c *config) fail(key, want string) {
@@ -148,10 +150,91 @@ func (c *config) sizes(s *Spec) error {
 		s.HeadDim = c.integer("head_dim", even)
 	}
 	s.DType = c.text("torch_dtype", c.text("dtype", ""))
+	return c.err
+}
+
+// activation refuses any of the MLP but SiLU, which most parsers want.
+func (c *config) activation() error {
 	if act := c.text("hidden_act", "silu"); act != "silu" && act != "swish" {
 		return &tensor.UnsupportedError{What: fmt.Sprintf("hidden_act %q", act), Hint: "only silu"}
 	}
 	return c.err
+}
+
+// fill gives a key the value that its architecture has by default: configs
+// leave such keys out.
+func (c *config) fill(defaults map[string]any) {
+	for k, v := range defaults {
+		if c.m[k] == nil {
+			c.m[k] = v
+		}
+	}
+}
+
+// floats reads a list of numbers.
+func (c *config) floats(key string) []float64 {
+	c.used[key] = true
+	list, ok := c.m[key].([]any)
+	if !ok {
+		c.fail(key, "a list of numbers")
+		return nil
+	}
+	out := make([]float64, len(list))
+	for i, v := range list {
+		n, ok := v.(json.Number)
+		f, err := n.Float64()
+		if !ok || err != nil || math.IsInf(f, 0) {
+			c.fail(key, "a list of numbers")
+			return nil
+		}
+		out[i] = f
+	}
+	return out
+}
+
+// window makes all layers sliding where the config names a window shorter than
+// the context; a longer one hides nothing.
+func (c *config) window(s *Spec) {
+	n := c.integer("sliding_window", 0)
+	if n < 0 {
+		c.fail("sliding_window", "a number of positions")
+	}
+	if n > 0 && n < s.MaxContext && s.Layers > 0 && s.Layers <= maxLayers {
+		s.Window, s.Sliding = n, slices.Repeat([]bool{true}, s.Layers)
+	}
+}
+
+// layerTypes reads which layers slide: layer_types (transformers 5), else every
+// one but each period-th.
+func (c *config) layerTypes(s *Spec, period int) {
+	s.Window = c.integer("sliding_window", 0)
+	if s.Window < 0 {
+		c.fail("sliding_window", "a number of positions")
+	}
+	if s.Window <= 0 || s.Window >= s.MaxContext {
+		s.Window = max(1, s.MaxContext)
+	}
+	c.used["layer_types"] = true
+	list, ok := c.m["layer_types"].([]any)
+	if !ok {
+		s.Sliding = make([]bool, min(max(s.Layers, 0), maxLayers))
+		for l := range s.Sliding {
+			s.Sliding[l] = (l+1)%period != 0
+		}
+		return
+	}
+	if len(list) != s.Layers || s.Layers > maxLayers {
+		c.fail("layer_types", fmt.Sprintf("a list of %d types", s.Layers))
+		return
+	}
+	s.Sliding = make([]bool, s.Layers)
+	for l, v := range list {
+		s.Sliding[l] = v == "sliding_attention"
+		if !s.Sliding[l] && v != "full_attention" {
+			c.fail("layer_types", "a list of full_attention and sliding_attention")
+			return
+		}
+	}
 }
 
 func (c *config) tokens(s *Spec) error {
@@ -167,55 +250,162 @@ func (c *config) tokens(s *Spec) error {
 }
 
 // rope reads rope_theta and rope_scaling (transformers 4) or rope_parameters
-// (transformers 5).
+// (transformers 5), of the layers that do not slide where they differ.
 func (c *config) rope(s *Spec) error {
-	r := &s.RoPE
-	r.Type = "default"
-	r.Theta = c.number("rope_theta", 10000)
+	s.RoPE.Theta = c.number("rope_theta", 10000)
+	partial := c.number("partial_rotary_factor", 1)
+	if partial == 1 {
+		c.used["partial_rotary_factor"] = false
+	}
 	key := "rope_parameters"
 	if !c.has(key) {
 		key = "rope_scaling"
 	}
 	c.used["rope_parameters"], c.used["rope_scaling"] = true, true
-	if !c.has(key) {
-		return c.checkTheta(r)
+	s.RoPE.Type = "default"
+	if c.has(key) {
+		m, ok := c.m[key].(map[string]any)
+		if !ok {
+			c.fail(key, "an object")
+			return c.err
+		}
+		if full, nested := m["full_attention"].(map[string]any); nested {
+			m = full
+			local, ok := c.m[key].(map[string]any)["sliding_attention"].(map[string]any)
+			if !ok || !c.localRoPE {
+				return &tensor.UnsupportedError{What: key + " by layer type"}
+			}
+			s.LocalRoPE = &RoPE{Theta: 10000}
+			if err := c.scaling(s, s.LocalRoPE, key, local, 1); err != nil {
+				return err
+			}
+		}
+		partial = c.sub(m).number("partial_rotary_factor", partial)
+		dim, err := c.rotaryDim(s, partial)
+		if err != nil {
+			return err
+		}
+		s.RotaryDim = dim
+		return c.scaling(s, &s.RoPE, key, m, partial)
 	}
-	m, ok := c.m[key].(map[string]any)
-	if !ok {
-		c.fail(key, "an object")
-		return c.err
+	dim, err := c.rotaryDim(s, partial)
+	if err != nil {
+		return err
 	}
-	if _, nested := m["full_attention"].(map[string]any); nested {
-		return &tensor.UnsupportedError{What: key + " by layer type"}
+	s.RotaryDim = dim
+	return c.checkTheta(&s.RoPE)
+}
+
+// sub reads keys of an object inside the config.
+func (c *config) sub(m map[string]any) *config { return &config{m: m, used: map[string]bool{}} }
+
+// rotaryDim is the number of elements that partial rotary embedding turns, 0
+// for all.
+func (c *config) rotaryDim(s *Spec, partial float64) (int, error) {
+	if partial == 1 {
+		return 0, nil
 	}
-	sub := &config{m: m, used: map[string]bool{}}
-	if f := sub.number("partial_rotary_factor", 1); f != 1 {
+	if !c.partialRoPE {
+		return 0, &tensor.UnsupportedError{What: fmt.Sprintf("config.json: partial_rotary_factor %v", partial), Hint: "only 1"}
+	}
+	dim := int(float64(s.HeadDim) * partial)
+	if !(partial > 0 && partial < 1) || dim < 2 || dim%2 != 0 {
+		return 0, &tensor.FormatError{Offset: -1, Field: "config.json: partial_rotary_factor", Err: fmt.Errorf("%v of heads of %d: want an even number of elements", partial, s.HeadDim)}
+	}
+	return dim, nil
+}
+
+// scaling reads one object of RoPE parameters into r.
+func (c *config) scaling(s *Spec, r *RoPE, key string, m map[string]any, partial float64) error {
+	sub := c.sub(m)
+	if f := sub.number("partial_rotary_factor", partial); f != partial {
 		return &tensor.UnsupportedError{What: fmt.Sprintf("config.json: %s: partial_rotary_factor %v", key, f), Hint: "only 1"}
 	}
 	r.Theta = sub.number("rope_theta", r.Theta)
 	r.Type = sub.text("rope_type", sub.text("type", "default"))
+	bad := func(format string, a ...any) error {
+		return &tensor.FormatError{Offset: -1, Field: "config.json: " + key, Err: fmt.Errorf(format, a...)}
+	}
+	original := func(def int) int {
+		return sub.integer("original_max_position_embeddings", c.integer("original_max_position_embeddings", def))
+	}
+	wantsFactor := true
 	switch r.Type {
 	case "default":
+		wantsFactor = false
 	case "linear":
 		r.Factor = sub.number("factor", 0)
 	case "llama3":
 		r.Factor = sub.number("factor", 0)
 		r.LowFreqFactor = sub.number("low_freq_factor", 0)
 		r.HighFreqFactor = sub.number("high_freq_factor", 0)
-		r.OriginalContext = sub.integer("original_max_position_embeddings", c.integer("original_max_position_embeddings", 0))
+		r.OriginalContext = original(0)
 		if sub.err == nil && (r.LowFreqFactor <= 0 || r.HighFreqFactor <= r.LowFreqFactor || r.OriginalContext <= 0) {
-			return &tensor.FormatError{Offset: -1, Field: "config.json: " + key, Err: fmt.Errorf("llama3 scaling wants 0 < low_freq_factor < high_freq_factor and original_max_position_embeddings")}
+			return bad("llama3 scaling wants 0 < low_freq_factor < high_freq_factor and original_max_position_embeddings")
+		}
+	case "yarn":
+		r.Factor = sub.number("factor", 0)
+		r.OriginalContext = original(s.MaxContext)
+		r.BetaFast, r.BetaSlow = sub.number("beta_fast", 32), sub.number("beta_slow", 1)
+		r.WholePairs = sub.boolean("truncate", true)
+		r.Scale = sub.number("attention_factor", sub.yarnScale(r.Factor))
+		if sub.err == nil && (r.BetaSlow <= 0 || r.BetaFast <= r.BetaSlow || r.OriginalContext <= 0 || r.Theta <= 1 || !(r.Scale > 0)) {
+			return bad("yarn scaling wants 0 < beta_slow < beta_fast, rope_theta above 1 and positive numbers")
+		}
+	case "longrope", "su":
+		wantsFactor = false
+		r.Type = "longrope"
+		r.ShortFactors, r.LongFactors = sub.floats("short_factor"), sub.floats("long_factor")
+		r.OriginalContext = original(s.MaxContext)
+		factor := sub.number("factor", float64(s.MaxContext)/float64(max(1, r.OriginalContext)))
+		scale := 1.0
+		if factor > 1 {
+			scale = math.Sqrt(1 + math.Log(factor)/math.Log(float64(max(2, r.OriginalContext))))
+		}
+		r.Scale = sub.number("attention_factor", scale)
+		if err := longropeProblem(r, int(float64(s.HeadDim)*partial)/2); sub.err == nil && err != nil {
+			return bad("%w", err)
 		}
 	default:
-		return &tensor.UnsupportedError{What: fmt.Sprintf("RoPE scaling %q (config.json: %s)", r.Type, key), Hint: "known are default, linear, llama3"}
+		return &tensor.UnsupportedError{What: fmt.Sprintf("RoPE scaling %q (config.json: %s)", r.Type, key), Hint: "known are default, linear, llama3, yarn, longrope"}
 	}
 	if sub.err != nil {
 		return sub.err
 	}
-	if r.Type != "default" && r.Factor <= 0 {
-		return &tensor.FormatError{Offset: -1, Field: "config.json: " + key, Err: fmt.Errorf("factor is %v, want a positive number", r.Factor)}
+	if wantsFactor && r.Factor <= 0 {
+		return bad("factor is %v, want a positive number", r.Factor)
 	}
 	return c.checkTheta(r)
+}
+
+// yarnScale is the factor of cosines and sines that yarn gives by default.
+func (c *config) yarnScale(factor float64) float64 {
+	scale := func(m float64) float64 {
+		if factor <= 1 {
+			return 1
+		}
+		return 0.1*m*math.Log(factor) + 1
+	}
+	if m, all := c.number("mscale", 0), c.number("mscale_all_dim", 0); m != 0 && all != 0 {
+		return scale(m) / scale(all)
+	}
+	return scale(1)
+}
+
+// longropeProblem says what is wrong with factors of pairs.
+func longropeProblem(r *RoPE, pairs int) error {
+	if len(r.ShortFactors) != pairs || len(r.LongFactors) != pairs {
+		return fmt.Errorf("longrope has %d short and %d long factors, want %d of each", len(r.ShortFactors), len(r.LongFactors), pairs)
+	}
+	for i := range pairs {
+		if !(r.ShortFactors[i] > 0) || !(r.LongFactors[i] > 0) {
+			return fmt.Errorf("factor %d of longrope is not positive", i)
+		}
+	}
+	if r.OriginalContext <= 0 || !(r.Scale > 0) {
+		return fmt.Errorf("longrope wants a positive original_max_position_embeddings and attention_factor")
+	}
+	return nil
 }
 
 func (c *config) checkTheta(r *RoPE) error {

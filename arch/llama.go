@@ -5,5 +5,5 @@ package arch
 func llama(c *config, s *Spec) error {
 	bias := c.boolean("attention_bias", false)
 	s.QKVBias, s.OBias = bias, bias
-	return c.err
+	return c.activation()
 }

@@ -13,11 +13,23 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
+// parser reads what an architecture has beside the common keys.
+type parser struct {
+	// prepare, where not nil, comes first: defaults, what is honoured.
+	prepare func(*config)
+	parse   func(*config, *Spec) error
+}
+
 // parsers is the table of known architectures, by config.json's class name.
-var parsers = map[string]func(*config, *Spec) error{
-	"LlamaForCausalLM": llama,
-	"Qwen2ForCausalLM": qwen2,
-	"Qwen3ForCausalLM": qwen3,
+var parsers = map[string]parser{
+	"Gemma2ForCausalLM":              {prepareGemma2, gemma2},
+	"Gemma3ForCausalLM":              {prepareGemma3, gemma3},
+	"Gemma3ForConditionalGeneration": {prepareGemma3, gemma3}, // its language model
+	"LlamaForCausalLM":               {nil, llama},
+	"MistralForCausalLM":             {nil, mistral},
+	"Phi3ForCausalLM":                {preparePhi3, phi3},
+	"Qwen2ForCausalLM":               {nil, qwen2},
+	"Qwen3ForCausalLM":               {nil, qwen3},
 }
 
 // Known lists the architectures that [Parse] accepts, sorted.
@@ -38,12 +50,15 @@ func Parse(configJSON []byte) (*Spec, error) {
 	if err := refusePrequantized(c); err != nil {
 		return nil, err
 	}
-	parse := parsers[class]
-	if parse == nil {
+	p, ok := parsers[class]
+	if !ok {
 		return nil, &tensor.UnsupportedError{
 			What: fmt.Sprintf("architecture %q", class),
 			Hint: "known are " + strings.Join(Known(), ", "),
 		}
+	}
+	if p.prepare != nil {
+		p.prepare(c)
 	}
 	s := &Spec{Kind: Decoder, Architecture: class, ModelType: c.text("model_type", "")}
 	for _, step := range []func(*Spec) error{c.sizes, c.tokens, c.rope} {
@@ -51,7 +66,7 @@ func Parse(configJSON []byte) (*Spec, error) {
 			return nil, err
 		}
 	}
-	if err := parse(c, s); err != nil {
+	if err := p.parse(c, s); err != nil {
 		return nil, err
 	}
 	if err := c.refuseUnhonoured(); err != nil {
@@ -107,6 +122,9 @@ func refusePrequantized(c *config) error {
 	return nil
 }
 
+// maxLayers is far above any model.
+const maxLayers = 1 << 12
+
 // check refuses sizes no forward pass can have.
 func (s *Spec) check() error {
 	bad := func(format string, a ...any) error {
@@ -120,7 +138,7 @@ func (s *Spec) check() error {
 		name     string
 		v, limit int
 	}{
-		{"hidden_size", s.Hidden, 1 << 20}, {"intermediate_size", s.Intermediate, 1 << 22}, {"num_hidden_layers", s.Layers, 1 << 12},
+		{"hidden_size", s.Hidden, 1 << 20}, {"intermediate_size", s.Intermediate, 1 << 22}, {"num_hidden_layers", s.Layers, maxLayers},
 		{"num_attention_heads", s.Heads, 1 << 12}, {"num_key_value_heads", s.KVHeads, 1 << 12}, {"head_dim", s.HeadDim, 1 << 12},
 		{"vocab_size", s.Vocab, 1 << 24}, {"max_position_embeddings", s.MaxContext, 1 << 24},
 	} {
@@ -130,6 +148,9 @@ func (s *Spec) check() error {
 	}
 	if s.Heads%s.KVHeads != 0 {
 		return bad("num_attention_heads (%d) is not a multiple of num_key_value_heads (%d)", s.Heads, s.KVHeads)
+	}
+	if s.Window < 0 || s.Sliding != nil && (s.Window == 0 || len(s.Sliding) != s.Layers) {
+		return bad("sliding_window is %d for %d layers, want a positive number", s.Window, s.Layers)
 	}
 	if s.HeadDim%2 != 0 {
 		return bad("head_dim is %d: rotary embedding wants an even number", s.HeadDim)

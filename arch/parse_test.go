@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,19 @@ type object = map[string]any
 func llama(set object) object { return with("LlamaForCausalLM", "llama", set) }
 func qwen2(set object) object { return with("Qwen2ForCausalLM", "qwen2", set) }
 func qwen3(set object) object { return with("Qwen3ForCausalLM", "qwen3", set) }
+
+func mistral(set object) object { return with("MistralForCausalLM", "mistral", set) }
+func phi3(set object) object    { return with("Phi3ForCausalLM", "phi3", set) }
+func gemma3(set object) object {
+	c := with("Gemma3ForCausalLM", "gemma3_text", set)
+	delete(c, "hidden_act")
+	return c
+}
+func gemma2(set object) object {
+	c := with("Gemma2ForCausalLM", "gemma2", set)
+	c["hidden_act"] = "gelu_pytorch_tanh"
+	return c
+}
 
 func with(class, modelType string, set object) object {
 	c := object{
@@ -107,6 +121,56 @@ func TestParse(t *testing.T) {
 		{"Qwen3 with biases", qwen3(object{"attention_bias": true, "head_dim": 32}), func(s *arch.Spec) {
 			s.Architecture, s.ModelType, s.QKNorm, s.HeadDim, s.QKVBias, s.OBias = "Qwen3ForCausalLM", "qwen3", true, 32, true, true
 		}},
+		{"Mistral", mistral(object{"sliding_window": 64}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType, s.Window, s.Sliding = "MistralForCausalLM", "mistral", 64, []bool{true, true}
+		}},
+		{"Mistral without a window", mistral(object{"sliding_window": json.RawMessage("null")}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType = "MistralForCausalLM", "mistral"
+		}},
+		{"Mistral with a window that hides nothing", mistral(object{"sliding_window": 4096}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType = "MistralForCausalLM", "mistral"
+		}},
+		{"yarn", llama(object{"rope_scaling": object{"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 512}}), func(s *arch.Spec) {
+			s.RoPE = arch.RoPE{Theta: 10000, Type: "yarn", Factor: 4, OriginalContext: 512, BetaFast: 32, BetaSlow: 1, WholePairs: true, Scale: 0.1*math.Log(4) + 1}
+		}},
+		{"yarn, all keys", llama(object{"rope_scaling": object{
+			"type": "yarn", "factor": 4, "beta_fast": 16, "beta_slow": 2, "truncate": false, "attention_factor": 1.5,
+		}}), func(s *arch.Spec) {
+			s.RoPE = arch.RoPE{Theta: 10000, Type: "yarn", Factor: 4, OriginalContext: 2048, BetaFast: 16, BetaSlow: 2, Scale: 1.5}
+		}},
+		{"yarn of DeepSeek", llama(object{"rope_scaling": object{"type": "yarn", "factor": 4, "mscale": 2, "mscale_all_dim": 1}}), func(s *arch.Spec) {
+			s.RoPE = arch.RoPE{Theta: 10000, Type: "yarn", Factor: 4, OriginalContext: 2048, BetaFast: 32, BetaSlow: 1, WholePairs: true,
+				Scale: (0.2*math.Log(4) + 1) / (0.1*math.Log(4) + 1)}
+		}},
+		{"Phi-3", phi3(object{"sliding_window": 63}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType, s.Packed, s.Window, s.Sliding = "Phi3ForCausalLM", "phi3", true, 63, []bool{true, true}
+		}},
+		{"Phi-4", phi3(object{
+			"partial_rotary_factor": 0.5, "original_max_position_embeddings": 512, "sliding_window": 262144,
+			"rope_scaling": object{"type": "longrope", "short_factor": []float64{1, 1, 1, 2}, "long_factor": []float64{1, 2, 3, 4}},
+		}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType, s.Packed, s.RotaryDim = "Phi3ForCausalLM", "phi3", true, 8
+			s.RoPE = arch.RoPE{Theta: 10000, Type: "longrope", OriginalContext: 512, Scale: math.Sqrt(1 + math.Log(4)/math.Log(512)),
+				ShortFactors: []float64{1, 1, 1, 2}, LongFactors: []float64{1, 2, 3, 4}}
+		}},
+		{"Gemma 3", gemma3(object{"head_dim": 32, "num_key_value_heads": 1, "sliding_window": 128, "sliding_window_pattern": 2, "rope_scaling": object{"rope_type": "linear", "factor": 8}}), func(s *arch.Spec) {
+			gemma(s, "Gemma3ForCausalLM", "gemma3_text")
+			s.KVHeads, s.HeadDim, s.MaxContext, s.Window, s.Sliding, s.QKNorm = 1, 32, 131072, 128, []bool{true, false}, true
+			s.RoPE = arch.RoPE{Theta: 1000000, Type: "linear", Factor: 8}
+			s.LocalRoPE = &arch.RoPE{Theta: 10000, Type: "default"}
+		}},
+		{"Gemma 3, transformers 5", gemma3(object{
+			"layer_types": []string{"full_attention", "sliding_attention"}, "tie_word_embeddings": false, "final_logit_softcapping": 20,
+			"rope_parameters": object{"full_attention": object{"rope_type": "default", "rope_theta": 5.0}, "sliding_attention": object{"rope_type": "default", "rope_theta": 7.0}},
+		}), func(s *arch.Spec) {
+			gemma(s, "Gemma3ForCausalLM", "gemma3_text")
+			s.HeadDim, s.MaxContext, s.Window, s.Sliding, s.QKNorm = 256, 131072, 4096, []bool{false, true}, true
+			s.RoPE.Theta, s.LocalRoPE, s.Tied, s.LogitSoftcap = 5, &arch.RoPE{Theta: 7, Type: "default"}, false, 20
+		}},
+		{"Gemma 2", gemma2(nil), func(s *arch.Spec) {
+			gemma(s, "Gemma2ForCausalLM", "gemma2")
+			s.HeadDim, s.MaxContext, s.Window, s.Sliding, s.AttnSoftcap, s.LogitSoftcap = 256, 8192, 4096, []bool{true, false}, 50, 30
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := arch.Parse(text(t, c.config))
@@ -120,6 +184,13 @@ func TestParse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gemma sets what all Gemmas have. num_key_value_heads of these configs is left
+// to the class.
+func gemma(s *arch.Spec, class, modelType string) {
+	s.Architecture, s.ModelType, s.Tied, s.KVHeads = class, modelType, true, 4
+	s.NormPlusOne, s.PostNorms, s.GELU, s.EmbedScale, s.QueryScalar = true, true, true, 8, 256
 }
 
 func plus(m object, key string, v any) object {
@@ -158,13 +229,15 @@ func TestUnsupported(t *testing.T) {
 		{"compressed", llama(object{"compression_config": object{}}), "compression_config"},
 		{"MLX", llama(object{"quantization": object{"bits": 4, "group_size": 64}}), "already quantized"},
 		{"activation", llama(object{"hidden_act": "gelu"}), `hidden_act "gelu"`},
-		{"yarn", llama(object{"rope_scaling": object{"rope_type": "yarn", "factor": 4}}), `RoPE scaling "yarn"`},
 		{"dynamic", llama(object{"rope_scaling": object{"type": "dynamic", "factor": 4}}), `RoPE scaling "dynamic"`},
 		{"rope by layer type", llama(object{"rope_parameters": object{"full_attention": object{"rope_theta": 1}}}), "rope_parameters by layer type"},
 		{"partial RoPE, nested", llama(object{"rope_parameters": object{"partial_rotary_factor": 0.5}}), "partial_rotary_factor 0.5"},
 		{"sliding layers", llama(object{"layer_types": []string{"full_attention", "sliding_attention"}}), "sliding_attention"},
 		{"Qwen2 sliding window", qwen2(object{"use_sliding_window": true, "sliding_window": 128}), "sliding_window"},
 		{"Qwen3 sliding window", qwen3(object{"use_sliding_window": true, "sliding_window": 128}), "sliding_window"},
+		{"partial RoPE of Llama", llama(object{"partial_rotary_factor": 0.75}), "partial_rotary_factor 0.75"},
+		{"Gemma with SiLU", gemma3(object{"hidden_activation": "silu"}), `hidden_activation "silu"`},
+		{"Gemma, bidirectional", gemma3(object{"use_bidirectional_attention": true}), "use_bidirectional_attention"},
 		{"Qwen3 with MLP bias", qwen3(object{"mlp_bias": true}), "mlp_bias"},
 	}
 	for key, v := range guarded {
@@ -240,6 +313,16 @@ func TestBroken(t *testing.T) {
 		{"rope_scaling a list", llama(object{"rope_scaling": []int{1}}), "rope_scaling: [1] is not an object"},
 		{"linear without factor", llama(object{"rope_scaling": object{"type": "linear"}}), "factor is 0"},
 		{"factor of text", llama(object{"rope_scaling": object{"type": "linear", "factor": "2"}}), "factor: 2 is not a number"},
+		{"yarn bounds", llama(object{"rope_scaling": object{"type": "yarn", "factor": 4, "beta_fast": 1, "beta_slow": 1}}), "beta_slow < beta_fast"},
+		{"longrope without factors", phi3(object{"rope_scaling": object{"type": "longrope"}}), "short_factor"},
+		{"longrope of another width", phi3(object{"rope_scaling": object{"type": "su", "short_factor": []int{1}, "long_factor": []int{1}}}), "1 short and 1 long factors, want 8"},
+		{"longrope with a factor of 0", phi3(object{"partial_rotary_factor": 0.125, "rope_scaling": object{"type": "su", "short_factor": []int{1}, "long_factor": []int{0}}}), "not positive"},
+		{"partial RoPE of an odd number", phi3(object{"partial_rotary_factor": 0.2}), "even number of elements"},
+		{"window negative", mistral(object{"sliding_window": -1}), "sliding_window: -1"},
+		{"layer_types too short", gemma3(object{"layer_types": []string{"full_attention"}}), "list of 2 types"},
+		{"layer_types of others", gemma3(object{"layer_types": []string{"full_attention", "linear_attention"}}), "full_attention and sliding_attention"},
+		{"pattern of 0", gemma3(object{"sliding_window_pattern": 0}), "sliding_window_pattern"},
+		{"soft cap negative", gemma2(object{"final_logit_softcapping": -1}), "soft caps"},
 		{"llama3 bounds", llama(object{"rope_scaling": object{
 			"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 64,
 		}}), "low_freq_factor < high_freq_factor"},
@@ -266,7 +349,9 @@ func wantFormatError(t *testing.T, config []byte, want string) {
 func FuzzParse(f *testing.F) {
 	for _, c := range []object{
 		llama(nil), llama(object{"rope_scaling": object{"rope_type": "llama3", "factor": 8}}), qwen2(nil), qwen3(object{"head_dim": 32}),
-		{"text_config": llama(nil)}, llama(object{"eos_token_id": []int{1, 2}, "layer_types": []string{"x"}, "sliding_window": 3}),
+		{"text_config": llama(nil)}, mistral(object{"sliding_window": 8}), gemma2(nil), gemma3(object{"head_dim": 8}),
+		phi3(object{"partial_rotary_factor": 0.5, "rope_scaling": object{"type": "longrope", "short_factor": []int{1, 1, 1, 1}, "long_factor": []int{1, 2, 3, 4}}}),
+		llama(object{"rope_scaling": object{"type": "yarn", "factor": 4}}), llama(object{"eos_token_id": []int{1, 2}, "layer_types": []string{"x"}, "sliding_window": 3}),
 	} {
 		f.Add(text(f, c))
 	}

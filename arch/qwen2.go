@@ -10,5 +10,5 @@ func qwen2(c *config, s *Spec) error {
 	} else {
 		c.used["use_sliding_window"] = false
 	}
-	return c.err
+	return c.activation()
 }

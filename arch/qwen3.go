@@ -12,5 +12,5 @@ func qwen3(c *config, s *Spec) error {
 	} else {
 		c.used["use_sliding_window"] = false
 	}
-	return c.err
+	return c.activation()
 }

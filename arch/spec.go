@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
@@ -22,24 +23,26 @@ type Role uint8
 // The weight roles of a decoder. Shapes are in Hugging Face order, [out, in]
 // for matrices.
 const (
-	TokenEmbd Role = iota + 1 // [vocab, hidden]
-	AttnNorm                  // [hidden], before attention
-	AttnQ                     // [heads·head_dim, hidden]
-	AttnK                     // [kv_heads·head_dim, hidden]
-	AttnV                     // [kv_heads·head_dim, hidden]
-	AttnO                     // [hidden, heads·head_dim]
-	AttnQBias                 // [heads·head_dim]
-	AttnKBias                 // [kv_heads·head_dim]
-	AttnVBias                 // [kv_heads·head_dim]
-	AttnOBias                 // [hidden]
-	QNorm                     // [head_dim], RMSNorm of each query head
-	KNorm                     // [head_dim], RMSNorm of each key head
-	FFNNorm                   // [hidden], before the MLP
-	FFNGate                   // [intermediate, hidden]
-	FFNUp                     // [intermediate, hidden]
-	FFNDown                   // [hidden, intermediate]
-	FinalNorm                 // [hidden], before the head
-	LMHead                    // [vocab, hidden]; absent when tied to TokenEmbd
+	TokenEmbd    Role = iota + 1 // [vocab, hidden]
+	AttnNorm                     // [hidden], before attention
+	AttnQ                        // [heads·head_dim, hidden]
+	AttnK                        // [kv_heads·head_dim, hidden]
+	AttnV                        // [kv_heads·head_dim, hidden]
+	AttnO                        // [hidden, heads·head_dim]
+	AttnQBias                    // [heads·head_dim]
+	AttnKBias                    // [kv_heads·head_dim]
+	AttnVBias                    // [kv_heads·head_dim]
+	AttnOBias                    // [hidden]
+	QNorm                        // [head_dim], RMSNorm of each query head
+	KNorm                        // [head_dim], RMSNorm of each key head
+	FFNNorm                      // [hidden], before the MLP
+	PostAttnNorm                 // [hidden], of what attention adds (Gemma)
+	PostFFNNorm                  // [hidden], of what the MLP adds (Gemma)
+	FFNGate                      // [intermediate, hidden]
+	FFNUp                        // [intermediate, hidden]
+	FFNDown                      // [hidden, intermediate]
+	FinalNorm                    // [hidden], before the head
+	LMHead                       // [vocab, hidden]; absent when tied to TokenEmbd
 )
 
 var roleNames = [...]string{
@@ -47,6 +50,7 @@ var roleNames = [...]string{
 	AttnQ: "q", AttnK: "k", AttnV: "v", AttnO: "o",
 	AttnQBias: "q_bias", AttnKBias: "k_bias", AttnVBias: "v_bias", AttnOBias: "o_bias",
 	QNorm: "q_norm", KNorm: "k_norm", FFNNorm: "ffn_norm",
+	PostAttnNorm: "post_attn_norm", PostFFNNorm: "post_ffn_norm",
 	FFNGate: "gate", FFNUp: "up", FFNDown: "down",
 	FinalNorm: "final_norm", LMHead: "head",
 }
@@ -79,14 +83,23 @@ func (r Role) IsMatrix() bool {
 	return false
 }
 
-// Weight is one tensor of the checkpoint.
+// Weight is one weight of the forward pass: mostly a tensor of the checkpoint,
+// else rows of one, or one with a constant added. [Weight.In] finds it.
 type Weight struct {
 	Role Role
 	// Layer counts from 0; -1 for weights outside the layers.
 	Layer int
-	// Name is the tensor's name in a Hugging Face checkpoint.
+	// Name is the weight's name, that of the tensor in a Hugging Face checkpoint
+	// unless Stored says otherwise.
 	Name  string
 	Shape tensor.Shape
+	// Stored names the tensor whose rows from Row on are the weight, where a
+	// checkpoint packs several into one; StoredRows is how many it has.
+	Stored          string
+	Row, StoredRows int
+	// Plus is added to what is stored: 1 for the norms of Gemma, which multiply
+	// by 1+w.
+	Plus float32
 }
 
 // Spec is one decoder: sizes in elements, constants as the config states them.
@@ -111,7 +124,26 @@ type Spec struct {
 	OBias        bool
 	QKNorm       bool // RMSNorm over head_dim of every query and key head before RoPE
 
+	// What follows is off where it is zero.
+	NormPlusOne  bool    // norms multiply by 1+w; see [Weight.Plus]
+	PostNorms    bool    // RMSNorm of what attention and the MLP add to the residual stream
+	GELU         bool    // the MLP's gate is GELU in its tanh form, not SiLU
+	Packed       bool    // the checkpoint packs q, k and v, and gate and up
+	EmbedScale   float32 // multiplies the embeddings
+	QueryScalar  float64 // scores are divided by its square root, not by head_dim's
+	AttnSoftcap  float32 // scores become cap·tanh(score/cap)
+	LogitSoftcap float32 // logits become cap·tanh(logit/cap)
+	// Window is how many positions, itself included, a query of a sliding layer
+	// sees; Sliding says which layers are.
+	Window  int
+	Sliding []bool
+	// RotaryDim is the number of each head's leading elements that RoPE turns;
+	// 0 means all.
+	RotaryDim int
+
 	RoPE RoPE
+	// LocalRoPE is that of the sliding layers, nil where it is RoPE too.
+	LocalRoPE *RoPE
 	// DType is the type the checkpoint's config names ("bfloat16"); may be
 	// empty. Informative: the stored tensors say what they are.
 	DType string
@@ -121,41 +153,106 @@ type Spec struct {
 	PAD int // id, -1 when the config names none
 }
 
+// WindowOf is how many positions a query of layer l sees; 0 means all.
+func (s *Spec) WindowOf(l int) int {
+	if l < len(s.Sliding) && s.Sliding[l] {
+		return s.Window
+	}
+	return 0
+}
+
+// RoPEOf is the rotary embedding of layer l.
+func (s *Spec) RoPEOf(l int) RoPE {
+	if s.LocalRoPE != nil && s.WindowOf(l) > 0 {
+		return *s.LocalRoPE
+	}
+	return s.RoPE
+}
+
+// Rotary is the number of a head's elements that RoPE turns.
+func (s *Spec) Rotary() int {
+	if s.RotaryDim > 0 {
+		return s.RotaryDim
+	}
+	return s.HeadDim
+}
+
+// AttnScale is what products of queries and keys are multiplied by.
+func (s *Spec) AttnScale() float64 {
+	if s.QueryScalar > 0 {
+		return 1 / math.Sqrt(s.QueryScalar)
+	}
+	return 1 / math.Sqrt(float64(s.HeadDim))
+}
+
 // Weights lists every weight in checkpoint order: embedding, layers, final
 // norm, head.
 func (s *Spec) Weights() []Weight {
 	h, q, kv := s.Hidden, s.Heads*s.HeadDim, s.KVHeads*s.HeadDim
-	ws := make([]Weight, 0, 3+s.Layers*14)
-	ws = append(ws, Weight{TokenEmbd, -1, "model.embed_tokens.weight", tensor.Shape{s.Vocab, h}})
+	plus := float32(0)
+	if s.NormPlusOne {
+		plus = 1
+	}
+	ws := make([]Weight, 0, 3+s.Layers*16)
+	ws = append(ws, Weight{Role: TokenEmbd, Layer: -1, Name: "model.embed_tokens.weight", Shape: tensor.Shape{s.Vocab, h}})
 	for l := range s.Layers {
-		add := func(r Role, name string, shape ...int) {
-			ws = append(ws, Weight{r, l, fmt.Sprintf("model.layers.%d.%s", l, name), shape})
+		name := func(part string) string { return fmt.Sprintf("model.layers.%d.%s", l, part) }
+		add := func(r Role, part string, shape ...int) {
+			ws = append(ws, Weight{Role: r, Layer: l, Name: name(part), Shape: shape})
 		}
-		add(AttnNorm, "input_layernorm.weight", h)
+		norm := func(r Role, part string, width int) {
+			add(r, part, width)
+			ws[len(ws)-1].Plus = plus
+		}
+		pack := func(part string, n int) { // the last n weights
+			list, row := ws[len(ws)-n:], 0
+			for i := range list {
+				list[i].Stored, list[i].Row = name(part), row
+				row += list[i].Shape[0]
+			}
+			for i := range list {
+				list[i].StoredRows = row
+			}
+		}
+		norm(AttnNorm, "input_layernorm.weight", h)
 		add(AttnQ, "self_attn.q_proj.weight", q, h)
 		add(AttnK, "self_attn.k_proj.weight", kv, h)
 		add(AttnV, "self_attn.v_proj.weight", kv, h)
+		if s.Packed {
+			pack("self_attn.qkv_proj.weight", 3)
+		}
 		if s.QKVBias {
 			add(AttnQBias, "self_attn.q_proj.bias", q)
 			add(AttnKBias, "self_attn.k_proj.bias", kv)
 			add(AttnVBias, "self_attn.v_proj.bias", kv)
 		}
 		if s.QKNorm {
-			add(QNorm, "self_attn.q_norm.weight", s.HeadDim)
-			add(KNorm, "self_attn.k_norm.weight", s.HeadDim)
+			norm(QNorm, "self_attn.q_norm.weight", s.HeadDim)
+			norm(KNorm, "self_attn.k_norm.weight", s.HeadDim)
 		}
 		add(AttnO, "self_attn.o_proj.weight", h, q)
 		if s.OBias {
 			add(AttnOBias, "self_attn.o_proj.bias", h)
 		}
-		add(FFNNorm, "post_attention_layernorm.weight", h)
+		if s.PostNorms {
+			norm(PostAttnNorm, "post_attention_layernorm.weight", h)
+			norm(FFNNorm, "pre_feedforward_layernorm.weight", h)
+		} else {
+			norm(FFNNorm, "post_attention_layernorm.weight", h)
+		}
 		add(FFNGate, "mlp.gate_proj.weight", s.Intermediate, h)
 		add(FFNUp, "mlp.up_proj.weight", s.Intermediate, h)
+		if s.Packed {
+			pack("mlp.gate_up_proj.weight", 2)
+		}
 		add(FFNDown, "mlp.down_proj.weight", h, s.Intermediate)
+		if s.PostNorms {
+			norm(PostFFNNorm, "post_feedforward_layernorm.weight", h)
+		}
 	}
-	ws = append(ws, Weight{FinalNorm, -1, "model.norm.weight", tensor.Shape{h}})
+	ws = append(ws, Weight{Role: FinalNorm, Layer: -1, Name: "model.norm.weight", Shape: tensor.Shape{h}, Plus: plus})
 	if !s.Tied {
-		ws = append(ws, Weight{LMHead, -1, "lm_head.weight", tensor.Shape{s.Vocab, h}})
+		ws = append(ws, Weight{Role: LMHead, Layer: -1, Name: "lm_head.weight", Shape: tensor.Shape{s.Vocab, h}})
 	}
 	return ws
 }

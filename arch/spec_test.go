@@ -35,6 +35,19 @@ func TestParameters(t *testing.T) {
 			"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
 			"num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
 		}), 8_190_735_360},
+		{"Mistral-7B", mistral(object{
+			"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+			"num_key_value_heads": 8, "vocab_size": 32000,
+		}), 7_241_732_096},
+		{"Phi-3-mini", phi3(object{
+			"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32064,
+		}), 3_821_079_552},
+		{"Gemma-3-1B", gemma3(object{
+			"hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 26, "num_key_value_heads": 1, "vocab_size": 262144,
+		}), 999_885_952},
+		{"Gemma-2-2B", gemma2(object{
+			"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8, "vocab_size": 256000,
+		}), 2_614_341_888},
 	} {
 		s, err := arch.Parse(text(t, c.config))
 		if err != nil {

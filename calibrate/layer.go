@@ -28,7 +28,9 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 	if err != nil {
 		return err
 	}
-	add(x, y)
+	if err := p.add(x, y, arch.PostAttnNorm, l); err != nil {
+		return err
+	}
 	if h, err = p.norm(arch.FFNNorm, l, x); err != nil {
 		return err
 	}
@@ -42,20 +44,35 @@ func (p *prober) layer(ctx context.Context, l int, x panel, stats *layerStats) e
 		return err
 	}
 	for i, g := range gate {
-		gate[i] = float32(float64(g) / (1 + math.Exp(-float64(g))) * float64(up[i]))
+		gate[i] = float32(p.activation(float64(g)) * float64(up[i]))
 	}
 	stats.in[Down] = describe(gate)
 	if y, err = p.linear(ctx, arch.FFNDown, noBias, l, gate); err != nil {
 		return err
 	}
-	add(x, y)
-	return nil
+	return p.add(x, y, arch.PostFFNNorm, l)
 }
 
-func add(x, y panel) {
+// add adds y to the residual stream x, normed where the model does so.
+func (p *prober) add(x, y panel, norm arch.Role, l int) error {
+	if p.spec.PostNorms {
+		var err error
+		if y, err = p.norm(norm, l, y); err != nil {
+			return err
+		}
+	}
 	for i, v := range y {
 		x[i] += v
 	}
+	return nil
+}
+
+// activation is the MLP's: SiLU or GELU in its tanh form.
+func (p *prober) activation(x float64) float64 {
+	if p.spec.GELU {
+		return 0.5 * x * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+float64(0.044715*x*x)*x)))
+	}
+	return x / (1 + math.Exp(-x))
 }
 
 // norm is RMSNorm over the channels of each token.
@@ -87,7 +104,7 @@ func (p *prober) rmsNorm(out, x panel, w []float32) {
 	}
 }
 
-// attention is softmax(q·Kᵀ/√head_dim)·V of every head, causal, for the normed
+// attention is softmax(cap(q·Kᵀ·scale))·V of every head, causal, for the normed
 // hidden states h: [heads·head_dim].
 func (p *prober) attention(ctx context.Context, l int, h panel, stats *layerStats) (panel, error) {
 	s := p.spec
@@ -114,7 +131,7 @@ func (p *prober) attention(ctx context.Context, l int, h panel, stats *layerStat
 	out := make(panel, len(q))
 	for head := range s.Heads {
 		kv := head / (s.Heads / s.KVHeads)
-		attend(out[head*size:][:size], q[head*size:][:size], k[kv*size:][:size], v[kv*size:][:size])
+		p.attend(l, out[head*size:][:size], q[head*size:][:size], k[kv*size:][:size], v[kv*size:][:size])
 	}
 	return out, nil
 }
@@ -131,7 +148,7 @@ func largest(x panel, channels int) []float32 {
 }
 
 // position norms each head of x, where the model does, and rotates it by RoPE:
-// element i pairs with i + head_dim/2.
+// element i of the rotated ones pairs with i + rotary/2.
 func (p *prober) position(x panel, norm arch.Role, l int) error {
 	var w []float32
 	if p.spec.QKNorm {
@@ -140,7 +157,12 @@ func (p *prober) position(x panel, norm arch.Role, l int) error {
 			return err
 		}
 	}
-	half := p.spec.HeadDim / 2
+	rope := p.spec.RoPEOf(l)
+	if long, ok := rope.Long(); ok && Tokens > rope.OriginalContext {
+		rope = long
+	}
+	cos, sin := rope.Table(Tokens, p.spec.Rotary())
+	half := p.spec.Rotary() / 2
 	for at := 0; at < len(x); at += p.spec.HeadDim * Tokens {
 		head := x[at:][:p.spec.HeadDim*Tokens]
 		if w != nil {
@@ -149,7 +171,7 @@ func (p *prober) position(x panel, norm arch.Role, l int) error {
 		for i := range half {
 			lo, hi := head[i*Tokens:][:Tokens], head[(i+half)*Tokens:][:Tokens]
 			for t := range Tokens {
-				c, s := float64(p.cos[t*half+i]), float64(p.sin[t*half+i])
+				c, s := float64(cos[t*half+i]), float64(sin[t*half+i])
 				a, b := float64(lo[t]), float64(hi[t])
 				lo[t], hi[t] = float32(a*c-b*s), float32(b*c+a*s)
 			}
@@ -158,28 +180,36 @@ func (p *prober) position(x panel, norm arch.Role, l int) error {
 	return nil
 }
 
-// attend is one head's attention: q, k, v and out are [head_dim][Tokens].
-func attend(out, q, k, v panel) {
+// attend is one head's attention in layer l: q, k, v and out are
+// [head_dim][Tokens].
+func (p *prober) attend(l int, out, q, k, v panel) {
 	dim := len(q) / Tokens
-	scale := 1 / math.Sqrt(float64(dim))
+	scale, limit := p.spec.AttnScale(), float64(p.spec.AttnSoftcap)
 	for t := range Tokens {
+		first := 0
+		if w := p.spec.WindowOf(l); w > 0 {
+			first = max(0, t+1-w)
+		}
 		var score [Tokens]float64
 		top := math.Inf(-1)
-		for j := range t + 1 {
+		for j := first; j <= t; j++ {
 			for c := range dim {
 				score[j] += float64(q[c*Tokens+t]) * float64(k[c*Tokens+j])
 			}
 			score[j] *= scale
+			if limit > 0 {
+				score[j] = limit * math.Tanh(score[j]/limit)
+			}
 			top = max(top, score[j])
 		}
 		var sum float64
-		for j := range t + 1 {
+		for j := first; j <= t; j++ {
 			score[j] = math.Exp(score[j] - top)
 			sum += score[j]
 		}
 		for c := range dim {
 			var o float64
-			for j := range t + 1 {
+			for j := first; j <= t; j++ {
 				o += float64(score[j] * float64(v[c*Tokens+j]))
 			}
 			out[c*Tokens+t] = float32(o / sum)

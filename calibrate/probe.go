@@ -1,6 +1,7 @@
 package calibrate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -27,7 +28,8 @@ type Options struct {
 	Workers int
 }
 
-// Probe runs random tokens through the model that spec describes and get holds.
+// Probe runs random tokens through the model that spec describes and whose
+// weights get finds, as [arch.Spec.View] does.
 // A missing tensor or one of the wrong shape is an error, and so are
 // activations that overflow.
 func Probe(ctx context.Context, spec *arch.Spec, get func(name string) (*tensor.Tensor, bool), o Options) (*Stats, error) {
@@ -38,7 +40,6 @@ func Probe(ctx context.Context, spec *arch.Spec, get func(name string) (*tensor.
 	for _, w := range spec.Weights() {
 		p.weights[place{w.Role, w.Layer}] = w
 	}
-	p.cos, p.sin = spec.RoPE.Table(Tokens, spec.HeadDim)
 	stats := &Stats{
 		Source: fmt.Sprintf("probe: %d random token ids (seed %d), no text", Tokens, o.Seed), Tokens: Tokens,
 		tied: spec.Tied, layers: make([]layerStats, spec.Layers),
@@ -77,7 +78,6 @@ type prober struct {
 	workers  int
 	kern     kernel
 	weights  map[place]arch.Weight
-	cos, sin []float32 // [Tokens, head_dim/2]
 }
 
 // open finds the tensor of a weight.
@@ -121,8 +121,9 @@ func (p *prober) embed(seed uint64) (panel, error) {
 		if err := t.ReadWeights(row, int64(id)*int64(len(row))); err != nil {
 			return nil, err
 		}
+		scale := cmp.Or(p.spec.EmbedScale, 1)
 		for c, v := range row {
-			x[c*Tokens+i] = v
+			x[c*Tokens+i] = v * scale
 		}
 	}
 	return x, nil

@@ -19,8 +19,9 @@ const maxProblems = 8
 // out, and the model be wrong. All problems come in one error.
 func (c *Checkpoint) Check(want []arch.Weight) error {
 	var broken, unsupported []string
+	want = arch.StoredAs(want)
 	for _, w := range want {
-		t, ok := c.Tensor(w.Name)
+		t, ok := c.Stored(w.Name)
 		switch {
 		case !ok:
 			broken = append(broken, fmt.Sprintf("tensor %q is missing", w.Name))
@@ -86,8 +87,8 @@ var harmless = regexp.MustCompile(`(rotary_emb\.(inv_freq|cos_cached|sin_cached)
 // head beside a tied embedding.
 func (c *Checkpoint) Extra(want []arch.Weight) []string {
 	known := map[string]bool{"lm_head.weight": true}
-	for _, w := range want {
-		if t, ok := c.Tensor(w.Name); ok {
+	for _, w := range arch.StoredAs(want) {
+		if t, ok := c.Stored(w.Name); ok {
 			known[t.Name] = true
 		}
 	}

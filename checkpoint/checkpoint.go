@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
 )
 
@@ -36,6 +37,7 @@ type Checkpoint struct {
 	config  []byte
 	tensors []*tensor.Tensor
 	byName  map[string]*tensor.Tensor
+	view    func(name string) (*tensor.Tensor, bool) // nil: tensors as they are
 	support []SupportFile
 	sources []SourceFile
 	closer  io.Closer
@@ -63,6 +65,10 @@ func Open(ctx context.Context, path string, o Options) (*Checkpoint, error) {
 	c, err := open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
+	}
+	// Where the architecture is not known, whoever needs it says so.
+	if spec, err := arch.Parse(c.config); err == nil {
+		c.view = spec.View(c.Stored)
 	}
 	if o.LoRA != "" {
 		if err := c.mergeLoRA(o.LoRA); err != nil {
@@ -132,10 +138,24 @@ func (c *Checkpoint) SupportFile(name string) (SupportFile, bool) {
 // names).
 func (c *Checkpoint) Tensors() []*tensor.Tensor { return c.tensors }
 
-// Tensor returns a tensor by its Hugging Face name in a text model. Where the
-// text model sits inside a multi-modal checkpoint its longer names are found
-// too.
+// Tensor returns a weight by the name that [arch.Spec.Weights] gives it, as the
+// model computes with it: rows of a packed tensor are tensors of their own, and
+// what norms add to their weights is added. [arch.AsStored] before a name asks
+// for the tensor as it is stored.
 func (c *Checkpoint) Tensor(name string) (*tensor.Tensor, bool) {
+	if raw, ok := strings.CutPrefix(name, arch.AsStored); ok {
+		return c.Stored(raw)
+	}
+	if c.view != nil {
+		return c.view(name)
+	}
+	return c.Stored(name)
+}
+
+// Stored returns a tensor of the files by its Hugging Face name in a text model.
+// Where the text model sits inside a multi-modal checkpoint its longer names are
+// found too.
+func (c *Checkpoint) Stored(name string) (*tensor.Tensor, bool) {
 	for _, n := range spellings(name) {
 		if t := c.byName[n]; t != nil {
 			return t, true

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/format/gguf"
@@ -235,7 +237,7 @@ func TestGGUFConfig(t *testing.T) {
 		}, func(s *arch.Spec) bool { return s.RoPE.Type == "linear" && s.RoPE.Factor == 4 }},
 		{"linear of 2023", "llama", func(m *model) { m.keys["llama.rope.scale_linear"] = float32(4) }, func(s *arch.Spec) bool { return s.RoPE.Type == "linear" && s.RoPE.Factor == 4 }},
 		{"no scaling", "llama", func(m *model) { m.keys["llama.rope.scaling.type"] = "none" }, func(s *arch.Spec) bool { return s.RoPE.Type == "default" }},
-		{"llama3", "llama", wide, func(s *arch.Spec) bool { return s.RoPE == llama31 && s.HeadDim == 64 }},
+		{"llama3", "llama", wide, func(s *arch.Spec) bool { return cmp.Equal(s.RoPE, llama31) && s.HeadDim == 64 }},
 		{"experts 0", "llama", func(m *model) { m.keys["llama.expert_count"] = uint32(0) }, func(s *arch.Spec) bool { return true }},
 		{"qwen2", "qwen2", nil, func(s *arch.Spec) bool { return s.QKVBias && s.Architecture == "Qwen2ForCausalLM" }},
 	} {

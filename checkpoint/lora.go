@@ -251,7 +251,7 @@ func (c *Checkpoint) addAdapterTensor(pairs map[string]*loraPair, t *tensor.Tens
 
 // replaceWhole takes a trained weight in place of the base's.
 func (c *Checkpoint) replaceWhole(name string, t *tensor.Tensor, path string) error {
-	base, ok := c.Tensor(name)
+	base, ok := c.Stored(name)
 	if !ok || !strings.HasSuffix(name, ".weight") && !strings.HasSuffix(name, ".bias") {
 		return c.noPlace(t.Name, path)
 	}
@@ -278,7 +278,7 @@ func (c *Checkpoint) noPlace(name, path string) error {
 // refuseTied refuses to change an embedding that is the head too: in training
 // the adapter changed one of the two.
 func (c *Checkpoint) refuseTied(name, path string) error {
-	if _, ok := c.Tensor("lm_head.weight"); !ok && name == "model.embed_tokens.weight" {
+	if _, ok := c.Stored("lm_head.weight"); !ok && name == "model.embed_tokens.weight" {
 		return &tensor.UnsupportedError{
 			What: fmt.Sprintf("adapter %s, which changes an embedding that is tied to the head", path),
 			Hint: "merge it with peft, with the head untied, and convert the result",
@@ -305,7 +305,7 @@ func (c *Checkpoint) mergePair(cfg *loraConfig, module string, p *loraPair, path
 		return fail("is none of the target_modules")
 	}
 	name := textName(module + ".weight")
-	base, ok := c.Tensor(name)
+	base, ok := c.Stored(name)
 	if !ok {
 		return c.noPlace(p.a.Name, path)
 	}

@@ -102,8 +102,10 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 		return nil, err
 	}
 	for _, w := range spec.Weights() {
-		if r := reads[w.Name]; r != nil {
-			j.Plan.Reads = append(j.Plan.Reads, r)
+		for _, name := range []string{w.Name, arch.AsStored + w.Name} {
+			if r := reads[name]; r != nil {
+				j.Plan.Reads = append(j.Plan.Reads, r)
+			}
 		}
 	}
 	return j, j.Plan.Check()

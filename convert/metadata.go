@@ -93,7 +93,7 @@ func (j *Job) hints(r *recipe.Recipe) modeldir.Hints {
 	}
 	h.CacheForm = string(cacheForms[r.Dialect])
 	if r.Dialect == "static" || r.FixedDecode {
-		h.Context = toonnx.Context(r, toonnx.Options{MaxContext: h.MaxContext})
+		h.Context = toonnx.Context(r, toonnx.Options{MaxContext: toonnx.MaxContext(j.Spec, r, h.MaxContext)})
 		h.MaxContext = h.Context
 	}
 	if r.Dialect == "static" {

@@ -23,9 +23,10 @@ type Artifact struct {
 
 // stored is one tensor of the output.
 type stored struct {
-	decl   safetensors.Decl
-	bytes  int64
-	region *plan.Region // of the piece it belongs to
+	decl    safetensors.Decl
+	bytes   int64
+	regions []*plan.Region // of the pieces it is made of, one behind the other
+	rows    []int          // of each
 }
 
 // Build plans one folder.
@@ -43,7 +44,17 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 		if err != nil {
 			return nil, err
 		}
-		tensors = append(tensors, ts...)
+		if w.Plus != 0 { // mlx-lm's models add it
+			a.Pieces[i].Weight.Name = arch.AsStored + w.Name
+		}
+		if w.Row == 0 {
+			tensors = append(tensors, ts...)
+			continue
+		}
+		last := tensors[len(tensors)-len(ts):]
+		for k, t := range ts {
+			last[k].regions, last[k].rows = append(last[k].regions, t.regions...), append(last[k].rows, t.rows...)
+		}
 	}
 	index, err := a.layOut(tensors, spec.Parameters())
 	if err != nil {
@@ -66,17 +77,29 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 }
 
 // tensorsOf lists what a weight becomes, as nn.QuantizedLinear and
-// nn.QuantizedEmbedding name it.
+// nn.QuantizedEmbedding name it; the first of a packed tensor's parts stands for
+// all of it.
 func tensorsOf(w arch.Weight, out *plan.Output) ([]stored, error) {
 	f := out.Form
 	rows, cols := 1, w.Shape[len(w.Shape)-1]
 	for _, d := range w.Shape[:len(w.Shape)-1] {
 		rows *= d
 	}
+	part := rows
+	whole := arch.StoredAs([]arch.Weight{w})
+	if w.Row == 0 {
+		w = whole[0]
+		if len(w.Shape) > 1 {
+			rows = w.Shape[0]
+		}
+	}
 	data, scales, _ := f.RowBytes(cols)
 	out.Data.RowBytes = data
+	one := func(d safetensors.Decl, rowBytes int, r *plan.Region) stored {
+		return stored{d, int64(rows) * int64(rowBytes), []*plan.Region{r}, []int{part}}
+	}
 	if !f.Affine {
-		return []stored{{safetensors.Decl{Name: w.Name, Type: f.Float.String(), Shape: w.Shape}, int64(rows) * int64(data), &out.Data}}, nil
+		return []stored{one(safetensors.Decl{Name: w.Name, Type: f.Float.String(), Shape: w.Shape}, data, &out.Data)}, nil
 	}
 	path, ok := strings.CutSuffix(w.Name, ".weight")
 	if !ok {
@@ -90,9 +113,9 @@ func tensorsOf(w arch.Weight, out *plan.Output) ([]stored, error) {
 	}
 	groups := shape(cols / f.Block)
 	return []stored{
-		{safetensors.Decl{Name: w.Name, Type: "U32", Shape: shape(cols * f.Bits / 32)}, int64(rows) * int64(data), &out.Data},
-		{safetensors.Decl{Name: path + ".scales", Type: f.Scale.String(), Shape: groups}, int64(rows) * int64(scales), &out.Scales},
-		{safetensors.Decl{Name: path + ".biases", Type: f.Scale.String(), Shape: groups}, int64(rows) * int64(scales), &out.Zeros},
+		one(safetensors.Decl{Name: w.Name, Type: "U32", Shape: shape(cols * f.Bits / 32)}, data, &out.Data),
+		one(safetensors.Decl{Name: path + ".scales", Type: f.Scale.String(), Shape: groups}, scales, &out.Scales),
+		one(safetensors.Decl{Name: path + ".biases", Type: f.Scale.String(), Shape: groups}, scales, &out.Zeros),
 	}, nil
 }
 
@@ -129,7 +152,11 @@ func (a *Artifact) layOut(tensors []stored, parameters int64) (index []byte, err
 		a.Data.Consts = append(a.Data.Consts, plan.Const{Name: "header of " + name, Offset: start, Data: header})
 		a.Data.Size += int64(len(header))
 		for k, info := range infos {
-			shard[k].region.Offset = start + info.Offset
+			at := start + info.Offset
+			for i, r := range shard[k].regions {
+				r.Offset = at
+				at += int64(shard[k].rows[i]) * int64(r.RowBytes)
+			}
 			a.Data.Size = start + info.Offset + info.Bytes
 		}
 		a.Data.Parts = append(a.Data.Parts, plan.Part{Name: name, Offset: start, Size: a.Data.Size - start})

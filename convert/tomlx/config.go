@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,7 +52,12 @@ func (o Options) config(spec *arch.Spec, pieces []plan.Piece) ([]byte, error) {
 			c[k] = v
 		}
 	}
-	liftRoPE(c, spec)
+	if err := liftRoPE(c, spec); err != nil {
+		return nil, err
+	}
+	if err := family(c, spec); err != nil {
+		return nil, err
+	}
 	if eos, ok := o.endTokens(); ok {
 		c["eos_token_id"] = eos
 	}
@@ -64,7 +70,7 @@ func (o Options) config(spec *arch.Spec, pieces []plan.Piece) ([]byte, error) {
 
 // liftRoPE puts what rope_parameters says (transformers 5; Gemma 3 has one for
 // each kind of layer) where transformers 4 and mlx-lm keep it.
-func liftRoPE(c map[string]any, spec *arch.Spec) {
+func liftRoPE(c map[string]any, spec *arch.Spec) error {
 	p, _ := c["rope_parameters"].(map[string]any)
 	if full, ok := p["full_attention"].(map[string]any); ok {
 		if local, ok := p["sliding_attention"].(map[string]any); ok && c["rope_local_base_freq"] == nil {
@@ -81,6 +87,65 @@ func liftRoPE(c map[string]any, spec *arch.Spec) {
 	if kind, _ := p["rope_type"].(string); kind != "" && kind != "default" && c["rope_scaling"] == nil {
 		c["rope_scaling"] = p
 	}
+	if spec.RotaryDim > 0 && c["partial_rotary_factor"] == nil {
+		c["partial_rotary_factor"] = p["partial_rotary_factor"]
+	}
+	r := spec.RoPE
+	scaling, _ := c["rope_scaling"].(map[string]any)
+	switch r.Type {
+	case "yarn":
+		// Its loader has another default, and knows no other way to round and
+		// scale.
+		scaling = maps.Clone(scaling)
+		scaling["original_max_position_embeddings"] = r.OriginalContext
+		c["rope_scaling"] = scaling
+		if !r.WholePairs || scaling["attention_factor"] != nil {
+			return &tensor.UnsupportedError{What: "yarn RoPE scaling with truncate false or an attention_factor in MLX"}
+		}
+	case "longrope":
+		scaling = maps.Clone(scaling)
+		scaling["type"] = "longrope"
+		c["rope_scaling"], c["original_max_position_embeddings"] = scaling, r.OriginalContext
+		if scaling["attention_factor"] != nil || scaling["factor"] != nil {
+			return &tensor.UnsupportedError{What: "longrope with a factor or an attention_factor in MLX"}
+		}
+	}
+	return nil
+}
+
+// family writes out what mlx-lm's model of the architecture needs. What it does
+// not do is refused, but for windows that it ignores: up to the window's length
+// answers are the same, and the context ends there.
+func family(c map[string]any, spec *arch.Spec) error {
+	ignored := spec.Window > 0 && spec.Architecture != "Gemma3ForCausalLM" && slices.Contains(spec.Sliding, true) && spec.Window < spec.MaxContext
+	if ignored {
+		if spec.RoPE.Type == "longrope" {
+			return &tensor.UnsupportedError{What: fmt.Sprintf("a sliding window beside longrope in MLX (%s)", spec.Architecture)}
+		}
+		c["max_position_embeddings"] = spec.Window
+	}
+	number := func(v float64) json.Number { return json.Number(strconv.FormatFloat(v, 'g', -1, 64)) }
+	switch spec.Architecture {
+	case "Gemma2ForCausalLM":
+		if spec.AttnSoftcap == 0 || spec.LogitSoftcap == 0 || spec.QKVBias || !spec.Tied {
+			return &tensor.UnsupportedError{What: "Gemma 2 without soft caps, with biases or with a head of its own in MLX"}
+		}
+		c["query_pre_attn_scalar"] = number(spec.QueryScalar)
+		c["attn_logit_softcapping"], c["final_logit_softcapping"] = number(float64(spec.AttnSoftcap)), number(float64(spec.LogitSoftcap))
+	case "Gemma3ForCausalLM":
+		if spec.AttnSoftcap != 0 || spec.LogitSoftcap != 0 || spec.QKVBias || spec.LocalRoPE.Type != "default" {
+			return &tensor.UnsupportedError{What: "Gemma 3 with soft caps, biases or scaling of the sliding layers' RoPE in MLX"}
+		}
+		period := slices.Index(spec.Sliding, false) + 1
+		for l, sliding := range spec.Sliding {
+			if period == 0 || sliding != ((l+1)%period != 0) {
+				return &tensor.UnsupportedError{What: "Gemma 3 whose sliding layers follow no period in MLX"}
+			}
+		}
+		c["query_pre_attn_scalar"], c["sliding_window"], c["sliding_window_pattern"] = number(spec.QueryScalar), spec.Window, period
+		c["rope_local_base_freq"] = number(spec.LocalRoPE.Theta)
+	}
+	return nil
 }
 
 // quantization is the block that tells the loader how modules are packed. A
@@ -92,7 +157,11 @@ func (o Options) quantization(pieces []plan.Piece) map[string]any {
 	}
 	for _, p := range pieces {
 		if f := p.Output.Form; f.Affine {
-			q[strings.TrimSuffix(p.Weight.Name, ".weight")] = map[string]any{"group_size": f.Block, "bits": f.Bits, "mode": "affine"}
+			w := p.Weight
+			if w.Row > 0 {
+				continue // of a packed tensor, which its first part names
+			}
+			q[strings.TrimSuffix(arch.StoredAs([]arch.Weight{w})[0].Name, ".weight")] = map[string]any{"group_size": f.Block, "bits": f.Bits, "mode": "affine"}
 		}
 	}
 	return q

@@ -163,7 +163,11 @@ func (o Options) bits(spec *arch.Spec, w arch.Weight) int {
 	}
 	n := spec.Layers
 	more := w.Layer < n/8 || w.Layer >= 7*n/8 || (w.Layer-n/8)%3 == 2
-	switch w.Role {
+	role := w.Role
+	if w.Stored != "" && (role == arch.AttnQ || role == arch.AttnK) {
+		role = arch.AttnV // mlx-lm goes by the name, and v_proj is in qkv_proj
+	}
+	switch role {
 	case arch.AttnV, arch.FFNDown:
 		if more {
 			return m.high

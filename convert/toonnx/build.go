@@ -36,6 +36,8 @@ func (b *builder) layerOutput() string {
 	switch {
 	case b.rec.Dialect != "fused":
 		return "/model/layers.%d/mlp/residual/Add/output_0"
+	case b.spec.PostNorms:
+		return "/model/layers.%d/mlp/post_norm/LayerNorm/output_0,/model/layers.%d/post_attention_layernorm/SkipLayerNorm/output_3"
 	case b.act == onnx.F16:
 		return "/model/layers.%d/mlp/down_proj/scale/Mul/output_0,/model/layers.%d/post_attention_layernorm/SkipLayerNorm/output_3"
 	}
@@ -76,9 +78,7 @@ type Piece struct {
 
 // Build plans one artifact.
 func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
-	if o.MaxContext <= 0 || o.MaxContext > spec.MaxContext {
-		o.MaxContext = spec.MaxContext
-	}
+	o.MaxContext = MaxContext(spec, rec, o.MaxContext)
 	if rec.Dialect != "static" {
 		art, err := build(spec, rec, o, 0)
 		if err != nil || !rec.FixedDecode {

@@ -2,7 +2,6 @@ package toonnx
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
@@ -26,22 +25,24 @@ func (b *builder) fused() {
 	s := b.spec
 	ids := b.g.Input("input_ids", onnx.I64, onnx.Named("batch_size"), onnx.Named("sequence_length"))
 	mask := b.g.Input("attention_mask", onnx.I64, onnx.Named("batch_size"), onnx.Named("total_sequence_length"))
-	f := &fusedDecoder{builder: b, fuseRotary: s.HeadDim%16 == 0}
+	f := &fusedDecoder{builder: b, fuseRotary: s.HeadDim%16 == 0 && s.Rotary()%16 == 0 && !b.longRoPE()}
 	if !f.fuseRotary {
 		f.positions = b.g.Input("position_ids", onnx.I64, onnx.Named("batch_size"), onnx.Named("sequence_length"))
 	}
 	b.cacheInputs()
-	f.cos, f.sin = b.rotaryTables()
+	f.rotary = b.rotaryTablesByKind()
+	f.positions = b.rotaryPositions(f.positions)
 	f.lengths(mask)
 
 	embed := b.matrix("model.embed_tokens.weight", b.weight(arch.TokenEmbd, -1))
-	hidden := b.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed))
+	hidden := b.scaledEmbedding(b.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed)))
 	var residual string
 	for l := range s.Layers {
 		hidden, residual = f.layer(l, hidden, residual)
 	}
 	normed, _ := f.skipNorm("/model/norm", hidden, residual, arch.FinalNorm, -1, false)
 	logits := b.linear("/lm_head/MatMul", normed, b.headMatrix(embed), "")
+	logits = b.softcapped("/lm_head", logits, s.LogitSoftcap, b.number)
 	b.rename(logits, "logits")
 	b.g.Output("logits", b.act, onnx.Named("batch_size"), b.logitsLength(), onnx.Fixed(int64(s.Vocab)))
 	b.cacheOutputs()
@@ -93,7 +94,7 @@ type fusedDecoder struct {
 	*builder
 	fuseRotary           bool
 	positions            string
-	cos, sin             string
+	rotary               map[string]rotary
 	seqlens, totalLength string
 	lastIndex            string
 }
@@ -128,8 +129,19 @@ func (f *fusedDecoder) layer(l int, hidden, residual string) (string, string) {
 		bias = f.vector(arch.AttnOBias, l, true)
 	}
 	hidden = f.widen(at+"/attn/o_proj", f.linear(at+"/attn/o_proj/MatMul", attn, o, bias))
+	hidden = f.postNorm(at+"/attn/post_norm", hidden, arch.PostAttnNorm, l)
 	normed, residual = f.skipNorm(at+"/post_attention_layernorm", hidden, residual, arch.FFNNorm, l, true)
-	return f.mlp(l, at+"/mlp", normed), residual
+	return f.postNorm(at+"/mlp/post_norm", f.mlp(l, at+"/mlp", normed), arch.PostFFNNorm, l), residual
+}
+
+// postNorm norms what is to be added to the residual stream, float32, where the
+// model does.
+func (f *fusedDecoder) postNorm(at, x string, role arch.Role, l int) string {
+	if !f.spec.PostNorms {
+		return x
+	}
+	return f.node("SimplifiedLayerNormalization", at+"/LayerNorm", []string{x, f.vector(role, l, false)},
+		onnx.Int("axis", -1), onnx.Float("epsilon", f.spec.NormEps), onnx.Int("stash_type", 1))
 }
 
 // lastPosition keeps the last position of x [batch, sequence, width] as
@@ -189,19 +201,27 @@ func (f *fusedDecoder) attention(l int, at, x string) string {
 	}
 	in := []string{query, key, value, pastName(l, "key"), pastName(l, "value"), f.seqlens, f.totalLength}
 	rotary := int64(0)
+	table := f.rotary[f.rotaryKind(l)]
 	if f.fuseRotary {
 		rotary = 1
-		in = append(in, f.cos, f.sin)
+		in = append(in, table.cos, table.sin)
 	} else {
-		in[0] = f.rotate(at+"/q_rotary", query, s.Heads)
-		in[1] = f.rotate(at+"/k_rotary", key, s.KVHeads)
+		in[0] = f.rotate(at+"/q_rotary", query, s.Heads, table)
+		in[1] = f.rotate(at+"/k_rotary", key, s.KVHeads, table)
+	}
+	window := int64(-1)
+	if w := f.window(l, f.opts.MaxContext); w > 0 {
+		window = int64(w)
 	}
 	out := at + "/GroupQueryAttention/output_0"
 	n := f.g.Node(onnx.DomainMicrosoft, "GroupQueryAttention", at+"/GroupQueryAttention", in,
 		[]string{out, presentName(l, "key"), presentName(l, "value")},
 		onnx.Int("num_heads", int64(s.Heads)), onnx.Int("kv_num_heads", int64(s.KVHeads)),
-		onnx.Float("scale", float32(1/math.Sqrt(float64(s.HeadDim)))),
-		onnx.Int("do_rotary", rotary), onnx.Int("rotary_interleaved", 0), onnx.Int("local_window_size", -1))
+		onnx.Float("scale", float32(s.AttnScale())),
+		onnx.Int("do_rotary", rotary), onnx.Int("rotary_interleaved", 0), onnx.Int("local_window_size", window))
+	if s.AttnSoftcap != 0 {
+		n.Attrs = append(n.Attrs, onnx.Float("softcap", s.AttnSoftcap))
+	}
 	if f.cache == onnx.I8 {
 		f.quantizeCache(n, l)
 	}
@@ -239,16 +259,18 @@ func (f *fusedDecoder) headNorm(at, x string, heads int, role arch.Role, l int) 
 
 // rotate appends a RotaryEmbedding node, for head sizes that
 // GroupQueryAttention cannot rotate itself.
-func (f *fusedDecoder) rotate(at, x string, heads int) string {
-	return f.contrib("RotaryEmbedding", at+"/RotaryEmbedding", []string{x, f.positions, f.cos, f.sin},
-		onnx.Int("interleaved", 0), onnx.Int("num_heads", int64(heads)), onnx.Int("rotary_embedding_dim", int64(f.spec.HeadDim)))
+func (f *fusedDecoder) rotate(at, x string, heads int, t rotary) string {
+	return f.contrib("RotaryEmbedding", at+"/RotaryEmbedding", []string{x, f.positions, t.cos, t.sin},
+		onnx.Int("interleaved", 0), onnx.Int("num_heads", int64(heads)), onnx.Int("rotary_embedding_dim", int64(f.spec.Rotary())))
 }
 
-// mlp appends down(SiLU(gate(x))·up(x)) and returns it in float32. QuickGelu
+// mlp appends down(act(gate(x))·up(x)) and returns it in float32. QuickGelu
 // with alpha 1 is SiLU in one node.
 func (f *fusedDecoder) mlp(l int, at, x string) string {
 	gate, up := f.gateUp(l, at, x)
-	silu := f.contrib("QuickGelu", at+"/act/QuickGelu", []string{gate}, onnx.Float("alpha", 1))
+	silu := f.activated(at, gate, func(gate string) string {
+		return f.contrib("QuickGelu", at+"/act/QuickGelu", []string{gate}, onnx.Float("alpha", 1))
+	})
 	dw := f.weight(arch.FFNDown, l)
 	return f.down(at, silu, up, func(x string) string {
 		return f.linear(at+"/down_proj/MatMul", x, f.matrix(dw.Name, dw), "")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 )
@@ -15,7 +16,37 @@ func (b *builder) fail(format string, a ...any) {
 	}
 }
 
-// rotaryTables makes the cos and sin tables [positions, head_dim/2] in the
+// rotary is what the layers of one kind look their angles up in.
+type rotary struct {
+	cos, sin string // tables, or rows of them where a dialect looks up first
+}
+
+// rotaryKinds are the prefixes of the embeddings that the layers have: one, or
+// another for those that slide.
+func (b *builder) rotaryKinds() map[string]arch.RoPE {
+	kinds := map[string]arch.RoPE{"rotary": b.spec.RoPE}
+	if b.spec.LocalRoPE != nil {
+		kinds["rotary_local"] = *b.spec.LocalRoPE
+	}
+	return kinds
+}
+
+// rotaryKind is the prefix of layer l's.
+func (b *builder) rotaryKind(l int) string {
+	if b.spec.LocalRoPE != nil && b.spec.WindowOf(l) > 0 {
+		return "rotary_local"
+	}
+	return "rotary"
+}
+
+// longRoPE reports whether runs beyond the original context turn by other
+// angles. Their table then lies behind the other one.
+func (b *builder) longRoPE() bool {
+	_, ok := b.spec.RoPE.Long()
+	return ok && b.opts.MaxContext > b.spec.RoPE.OriginalContext
+}
+
+// rotaryTables makes the cos and sin tables [positions, rotary/2] in the
 // activation type. A table of all positions would weigh 67 MB at 131,072
 // positions of 128; so the file holds the angles of multiples of n and of
 // 0…n-1, and the graph combines them by the addition theorem
@@ -23,20 +54,34 @@ func (b *builder) fail(format string, a ...any) {
 //	cos(a+b) = cos a·cos b − sin a·sin b,  sin(a+b) = sin a·cos b + cos a·sin b
 //
 // on constants, which runtimes fold at load. The error, two float32 roundings,
-// is that of a float32 table within a factor of two.
-func (b *builder) rotaryTables() (cos, sin string) {
-	half := b.spec.HeadDim / 2
+// is that of a float32 table within a factor of two. Where [builder.longRoPE]
+// two tables follow one another, and [builder.rotaryPositions] chooses.
+func (b *builder) rotaryTables(kind string, r arch.RoPE) rotary {
+	out := b.rotaryTablesOf(kind, r)
+	if long, ok := r.Long(); ok && b.longRoPE() {
+		more := b.rotaryTablesOf(kind+"_long", long)
+		both := func(name, x, y string) string {
+			return b.node("Concat", "/model/"+kind+"/"+name+"/Concat", []string{x, y}, onnx.Int("axis", 0))
+		}
+		out = rotary{both("cos", out.cos, more.cos), both("sin", out.sin, more.sin)}
+	}
+	return out
+}
+
+func (b *builder) rotaryTablesOf(kind string, r arch.RoPE) rotary {
+	half := b.spec.Rotary() / 2
 	outer, inner := split(b.opts.MaxContext)
-	inv := b.spec.RoPE.InvFreq(b.spec.HeadDim)
-	table := func(name string, rows, step int, f func(float64) float64, dims ...int64) string {
-		return b.rotaryTable(name, rows, step, inv, f, dims...)
+	plain := r
+	plain.Scale = 0 // the other factor has it
+	table := func(name string, r arch.RoPE, rows, step int, sin bool, dims ...int64) string {
+		return b.rotaryTable(kind+"."+name, r, rows, step, sin, dims...)
 	}
 	h := int64(half)
-	cosA := table("rotary.cos_outer", outer, inner, math.Cos, int64(outer), 1, h)
-	sinA := table("rotary.sin_outer", outer, inner, math.Sin, int64(outer), 1, h)
-	cosB := table("rotary.cos_inner", inner, 1, math.Cos, 1, int64(inner), h)
-	sinB := table("rotary.sin_inner", inner, 1, math.Sin, 1, int64(inner), h)
-	shape := onnx.Const(b.g, "rotary.shape", nil, int64(outer*inner), h)
+	cosA := table("cos_outer", r, outer, inner, false, int64(outer), 1, h)
+	sinA := table("sin_outer", r, outer, inner, true, int64(outer), 1, h)
+	cosB := table("cos_inner", plain, inner, 1, false, 1, int64(inner), h)
+	sinB := table("sin_inner", plain, inner, 1, true, 1, int64(inner), h)
+	shape := onnx.Const(b.g, kind+".shape", nil, int64(outer*inner), h)
 	combine := func(name, x1, y1, op, x2, y2 string) string {
 		first := b.node("Mul", name+"/Mul_1", []string{x1, y1})
 		second := b.node("Mul", name+"/Mul_2", []string{x2, y2})
@@ -47,17 +92,42 @@ func (b *builder) rotaryTables() (cos, sin string) {
 		}
 		return out
 	}
-	cos = combine("/model/rotary/cos", cosA, cosB, "Sub", sinA, sinB)
-	sin = combine("/model/rotary/sin", sinA, cosB, "Add", cosA, sinB)
-	return cos, sin
+	at := "/model/" + kind
+	return rotary{
+		cos: combine(at+"/cos", cosA, cosB, "Sub", sinA, sinB),
+		sin: combine(at+"/sin", sinA, cosB, "Add", cosA, sinB),
+	}
 }
 
-// rotaryTable stores f of the angles of positions 0, step, 2·step … as float32.
-func (b *builder) rotaryTable(name string, rows, step int, inv []float32, f func(float64) float64, dims ...int64) string {
+// rotaryPositions are the rows of the tables for a run's positions: where
+// [builder.longRoPE], a run that ends beyond the original context uses those of
+// the second table.
+func (b *builder) rotaryPositions(positions string) string {
+	if !b.longRoPE() {
+		return positions
+	}
+	const at = "/model/rotary/long"
+	outer, inner := split(b.opts.MaxContext)
+	last := onnx.Const(b.g, "rotary.last_short", []int64{}, int64(b.spec.RoPE.OriginalContext-1))
+	rows := onnx.Const(b.g, "rotary.rows", []int64{}, int64(outer*inner))
+	none := onnx.Const(b.g, "rotary.no_rows", []int64{}, int64(0))
+	end := b.node("ReduceMax", at+"/ReduceMax", []string{positions}, onnx.Int("keepdims", 0))
+	beyond := b.node("Greater", at+"/Greater", []string{end, last})
+	return b.node("Add", at+"/Add", []string{positions, b.node("Where", at+"/Where", []string{beyond, rows, none})})
+}
+
+// rotaryTable stores cosines or sines of the angles of positions 0, step,
+// 2·step … as float32.
+func (b *builder) rotaryTable(name string, r arch.RoPE, rows, step int, sin bool, dims ...int64) string {
+	inv := r.InvFreq(b.spec.Rotary())
 	data := make([]byte, 0, rows*len(inv)*4)
 	for p := range rows {
 		for _, w := range inv {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(f(float64(p*step)*float64(w)))))
+			c, s := r.CosSin(float64(p*step) * float64(w))
+			if sin {
+				c = s
+			}
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(c))
 		}
 	}
 	e := b.place(name, int64(len(data)))

@@ -2,7 +2,8 @@ package toonnx
 
 import (
 	"fmt"
-	"math"
+	"maps"
+	"slices"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
@@ -35,12 +36,13 @@ func (b *builder) standard() {
 	d.attentionMask(ids, mask)
 
 	embed := b.matrix("model.embed_tokens.weight", b.weight(arch.TokenEmbd, -1))
-	hidden := d.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed))
+	hidden := d.scaledEmbedding(d.widen("/model/embed_tokens", b.gather("/model/embed_tokens/Gather", ids, embed)))
 	for l := range s.Layers {
 		hidden = d.layer(l, hidden)
 	}
 	normed := d.norm("/model/norm", hidden, arch.FinalNorm, -1)
 	logits := d.widen("/lm_head", b.linear("/lm_head/MatMul", normed, b.headMatrix(embed), ""))
+	logits = d.softcapped("/lm_head", logits, s.LogitSoftcap, d.number32)
 	b.rename(logits, "logits")
 	b.g.Output("logits", onnx.F32, batch, b.logitsLength(), onnx.Fixed(int64(s.Vocab)))
 	b.cacheOutputs()
@@ -49,11 +51,13 @@ func (b *builder) standard() {
 // standardDecoder holds what every layer of a standard graph refers to.
 type standardDecoder struct {
 	*builder
-	positions string
-	cos, sin  string // [batch, 1, sequence, head_dim/2]
-	mask      string // [batch, 1, sequence, total], 0 or masked
-
-	cosTable, sinTable string // of all positions, for RotaryEmbedding
+	positions string            // rows of the rotary tables
+	rows      map[string]rotary // [batch, 1, sequence, rotary/2]
+	tables    map[string]rotary // of all positions, for RotaryEmbedding
+	// Masks are [batch, 1, sequence, total], 0 or masked. windows are those of
+	// layers that slide, by the window.
+	mask    string
+	windows map[int]string
 
 	eps, lastAxis, scale, lastIndex string
 }
@@ -61,14 +65,15 @@ type standardDecoder struct {
 func (d *standardDecoder) constants() {
 	d.eps = onnx.Const(d.g, "norm.epsilon", []int64{}, d.spec.NormEps)
 	d.lastAxis = onnx.Const(d.g, "last_axis", nil, int64(-1))
-	d.scale = d.number("attention.scale", float32(1/math.Sqrt(float64(d.spec.HeadDim))))
+	d.scale = d.number("attention.scale", float32(d.spec.AttnScale()))
 }
 
 // rotaryRows looks up the table rows of this run's positions.
 func (d *standardDecoder) rotaryRows() {
-	cos, sin := d.rotaryTables()
+	tables := d.rotaryTablesByKind()
+	d.positions = d.rotaryPositions(d.positions)
 	if d.rec.Uses("RotaryEmbedding") {
-		d.cosTable, d.sinTable = cos, sin
+		d.tables = tables
 		return
 	}
 	axis := onnx.Const(d.g, "rotary.head_axis", nil, int64(1))
@@ -76,11 +81,16 @@ func (d *standardDecoder) rotaryRows() {
 		x := d.node("Gather", name+"/Gather", []string{table, d.positions}, onnx.Int("axis", 0))
 		return d.node("Unsqueeze", name+"/Unsqueeze", []string{x, axis})
 	}
-	d.cos, d.sin = row("/model/rotary/cos_rows", cos), row("/model/rotary/sin_rows", sin)
+	d.rows = map[string]rotary{}
+	for _, kind := range slices.Sorted(maps.Keys(tables)) {
+		at, t := "/model/"+kind, tables[kind]
+		d.rows[kind] = rotary{row(at+"/cos_rows", t.cos), row(at+"/sin_rows", t.sin)}
+	}
 }
 
 // attentionMask makes the additive mask: a query in cache slot i sees the
-// slots up to i whose attention_mask is not 0.
+// slots up to i whose attention_mask is not 0, those of sliding layers only as
+// far back as the window.
 func (d *standardDecoder) attentionMask(ids, mask string) {
 	const at = "/model/mask"
 	zero := onnx.Const(d.g, "mask.zero", []int64{}, int64(0))
@@ -97,7 +107,27 @@ func (d *standardDecoder) attentionMask(ids, mask string) {
 	real := d.node("Cast", at+"/real/Cast", []string{mask}, onnx.Int("to", int64(onnx.Bool)))
 	real = d.node("Unsqueeze", at+"/real/Unsqueeze", []string{real, heads})
 	seen := d.node("And", at+"/And", []string{causal, real})
-	d.mask = d.node("Where", at+"/Where", []string{seen, d.number("mask.seen", 0), d.number("mask.hidden", masked)})
+	shown, hidden := d.number("mask.seen", 0), d.number("mask.hidden", masked)
+	d.mask = d.node("Where", at+"/Where", []string{seen, shown, hidden})
+	d.windows = map[int]string{}
+	for l := range d.spec.Layers {
+		w := d.window(l, d.opts.MaxContext)
+		if w == 0 || d.windows[w] != "" {
+			continue
+		}
+		at := at + "/window"
+		first := d.node("Sub", at+"/Sub", []string{query, onnx.Const(d.g, "mask.window", []int64{}, int64(w-1))})
+		near := d.node("LessOrEqual", at+"/LessOrEqual", []string{first, keys})
+		d.windows[w] = d.node("Where", at+"/Where", []string{d.node("And", at+"/And", []string{seen, near}), shown, hidden})
+	}
+}
+
+// maskOf is the mask of layer l.
+func (d *standardDecoder) maskOf(l int) string {
+	if w := d.window(l, d.opts.MaxContext); w > 0 {
+		return d.windows[w]
+	}
+	return d.mask
 }
 
 // layer appends one decoder layer; hidden is the float32 residual stream.
@@ -114,9 +144,11 @@ func (d *standardDecoder) layer(l int, hidden string) string {
 		bias = d.vector(arch.AttnOBias, l, true)
 	}
 	out := d.widen(at+"/attn/o_proj", d.linear(at+"/attn/o_proj/MatMul", attn, o, bias))
+	out = d.postNorm(at+"/attn/post_norm", out, arch.PostAttnNorm, l)
 	hidden = d.node("Add", at+"/attn/residual/Add", []string{hidden, out})
 	normed := d.norm(at+"/post_attention_layernorm", hidden, arch.FFNNorm, l)
-	return d.node("Add", at+"/mlp/residual/Add", []string{hidden, d.mlp(l, at+"/mlp", normed)})
+	out = d.postNorm(at+"/mlp/post_norm", d.mlp(l, at+"/mlp", normed), arch.PostFFNNorm, l)
+	return d.node("Add", at+"/mlp/residual/Add", []string{hidden, out})
 }
 
 func (d *standardDecoder) lastPosition(name, x string) string {
@@ -134,11 +166,29 @@ func (d *standardDecoder) norm(at, x string, role arch.Role, l int) string {
 			onnx.Int("axis", -1), onnx.Float("epsilon", d.spec.NormEps), onnx.Int("stash_type", 1))
 		return d.narrow(at, y)
 	}
+	normed := d.narrow(at, d.normed(at, x))
+	return d.node("Mul", at+"/Mul", []string{normed, d.vector(role, l, true)})
+}
+
+// normed appends x/√(mean(x²)+ε) of float32.
+func (d *standardDecoder) normed(at, x string) string {
 	square := d.node("Mul", at+"/square/Mul", []string{x, x})
 	mean := d.node("ReduceMean", at+"/ReduceMean", []string{square, d.lastAxis}, onnx.Int("keepdims", 1))
 	root := d.node("Sqrt", at+"/Sqrt", []string{d.node("Add", at+"/Add", []string{mean, d.eps})})
-	normed := d.narrow(at, d.node("Div", at+"/Div", []string{x, root}))
-	return d.node("Mul", at+"/Mul", []string{normed, d.vector(role, l, true)})
+	return d.node("Div", at+"/Div", []string{x, root})
+}
+
+// postNorm norms what is to be added to the residual stream, in float32, where
+// the model does.
+func (d *standardDecoder) postNorm(at, x string, role arch.Role, l int) string {
+	switch {
+	case !d.spec.PostNorms:
+		return x
+	case d.rec.Uses("RMSNormalization"):
+		return d.node("RMSNormalization", at+"/RMSNormalization", []string{x, d.vector(role, l, false)},
+			onnx.Int("axis", -1), onnx.Float("epsilon", d.spec.NormEps), onnx.Int("stash_type", 1))
+	}
+	return d.node("Mul", at+"/Mul", []string{d.normed(at, x), d.vector(role, l, false)})
 }
 
 // attention appends the projections, rotary embedding, cache update and
@@ -149,16 +199,18 @@ func (d *standardDecoder) attention(l int, at, x string) string {
 	q = d.heads(l, at+"/q", q, s.Heads, arch.QNorm)
 	k = d.heads(l, at+"/k", k, s.KVHeads, arch.KNorm)
 	v = d.heads(l, at+"/v", v, s.KVHeads, 0)
-	q, k = d.rotate(at+"/q/rotary", q), d.rotate(at+"/k/rotary", k)
+	q, k = d.rotate(at+"/q/rotary", l, q), d.rotate(at+"/k/rotary", l, k)
 	flat := func(x string) string {
 		x = d.node("Transpose", at+"/Transpose", []string{x}, onnx.Ints("perm", 0, 2, 1, 3))
 		return d.reshape(at, "flat", x, 0, 0, int64(s.Heads*s.HeadDim))
 	}
-	if d.rec.Uses("Attention") {
+	// The operator's soft cap comes before the mask in some releases, behind it
+	// in others.
+	if d.rec.Uses("Attention") && s.AttnSoftcap == 0 {
 		out := at + "/Attention/output_0"
-		d.g.Node(onnx.DomainONNX, "Attention", at+"/Attention", []string{q, k, v, d.mask, pastName(l, "key"), pastName(l, "value")},
+		d.g.Node(onnx.DomainONNX, "Attention", at+"/Attention", []string{q, k, v, d.maskOf(l), pastName(l, "key"), pastName(l, "value")},
 			[]string{out, presentName(l, "key"), presentName(l, "value")},
-			onnx.Float("scale", float32(1/math.Sqrt(float64(s.HeadDim)))))
+			onnx.Float("scale", float32(s.AttnScale())))
 		return flat(out)
 	}
 	q = d.node("Mul", at+"/q/scale/Mul", []string{q, d.scale})
@@ -175,7 +227,8 @@ func (d *standardDecoder) groupedAttention(l int, at, q string) string {
 	grouped := d.reshape(at, "q_grouped", q, 0, kv, -1, dim)
 	keys := d.node("Transpose", at+"/keys/Transpose", []string{presentName(l, "key")}, onnx.Ints("perm", 0, 1, 3, 2))
 	scores := d.node("MatMul", at+"/scores/MatMul", []string{grouped, keys})
-	scores = d.node("Add", at+"/mask/Add", []string{d.reshape(at, "scores", scores, 0, h, -1, 0), d.mask})
+	scores = d.softcapped(at, d.reshape(at, "scores", scores, 0, h, -1, 0), d.spec.AttnSoftcap, d.number)
+	scores = d.node("Add", at+"/mask/Add", []string{scores, d.maskOf(l)})
 	probs := d.node("Softmax", at+"/Softmax", []string{scores}, onnx.Int("axis", -1))
 	mixed := d.node("MatMul", at+"/values/MatMul", []string{d.reshape(at, "probs", probs, 0, kv, -1, 0), presentName(l, "value")})
 	return d.reshape(at, "heads", mixed, 0, h, -1, dim)
@@ -219,19 +272,35 @@ func (d *standardDecoder) heads(l int, at, x string, heads int, norm arch.Role) 
 	return d.node("Transpose", at+"/Transpose", []string{x}, onnx.Ints("perm", 0, 2, 1, 3))
 }
 
-// rotate turns the pairs (i, i+head_dim/2) of x by the angles of its positions.
-func (d *standardDecoder) rotate(at, x string) string {
-	if d.cosTable != "" {
-		return d.node("RotaryEmbedding", at+"/RotaryEmbedding", []string{x, d.cosTable, d.sinTable, d.positions}, onnx.Int("interleaved", 0))
+// rotate turns the pairs (i, i+rotary/2) of x by the angles of its positions.
+func (d *standardDecoder) rotate(at string, l int, x string) string {
+	if d.tables != nil {
+		t := d.tables[d.rotaryKind(l)]
+		attrs := []onnx.Attr{onnx.Int("interleaved", 0)}
+		if d.spec.RotaryDim > 0 {
+			attrs = append(attrs, onnx.Int("rotary_embedding_dim", int64(d.spec.RotaryDim)))
+		}
+		return d.node("RotaryEmbedding", at+"/RotaryEmbedding", []string{x, t.cos, t.sin, d.positions}, attrs...)
 	}
-	half := d.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x}, 2, onnx.Int("axis", -1), onnx.Int("num_outputs", 2))
-	mul := func(name, a, b string) string { return d.node("Mul", at+"/"+name+"/Mul", []string{a, b}) }
-	first := d.node("Sub", at+"/Sub", []string{mul("cos_1", half[0], d.cos), mul("sin_2", half[1], d.sin)})
-	second := d.node("Add", at+"/Add", []string{mul("cos_2", half[1], d.cos), mul("sin_1", half[0], d.sin)})
-	return d.node("Concat", at+"/Concat", []string{first, second}, onnx.Int("axis", -1))
+	return d.rotated(at, x, d.rows[d.rotaryKind(l)])
 }
 
-// mlp appends down(SiLU(gate(x))·up(x)) and returns it in float32.
+// rotated turns x by angles that were looked up; elements behind the rotated
+// ones stay.
+func (b *builder) rotated(at, x string, t rotary) string {
+	var parts []string
+	if half, rest := int64(b.spec.Rotary()/2), int64(b.spec.HeadDim-b.spec.Rotary()); rest > 0 {
+		parts = b.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x, onnx.Const(b.g, at+"/parts", nil, half, half, rest)}, 3, onnx.Int("axis", -1))
+	} else {
+		parts = b.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x}, 2, onnx.Int("axis", -1), onnx.Int("num_outputs", 2))
+	}
+	mul := func(name, x, y string) string { return b.node("Mul", at+"/"+name+"/Mul", []string{x, y}) }
+	first := b.node("Sub", at+"/Sub", []string{mul("cos_1", parts[0], t.cos), mul("sin_2", parts[1], t.sin)})
+	second := b.node("Add", at+"/Add", []string{mul("cos_2", parts[1], t.cos), mul("sin_1", parts[0], t.sin)})
+	return b.node("Concat", at+"/Concat", append([]string{first, second}, parts[2:]...), onnx.Int("axis", -1))
+}
+
+// mlp appends down(act(gate(x))·up(x)) and returns it in float32.
 func (d *standardDecoder) mlp(l int, at, x string) string {
 	linear := func(name string, role arch.Role, x string) string {
 		w := d.weight(role, l)
@@ -243,6 +312,8 @@ func (d *standardDecoder) mlp(l int, at, x string) string {
 	} else {
 		gate, up = linear("gate_proj", arch.FFNGate, x), linear("up_proj", arch.FFNUp, x)
 	}
-	silu := d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
+	silu := d.activated(at, gate, func(gate string) string {
+		return d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
+	})
 	return d.down(at, silu, up, func(x string) string { return linear("down_proj", arch.FFNDown, x) })
 }

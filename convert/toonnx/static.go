@@ -2,7 +2,9 @@ package toonnx
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/convert/plan"
@@ -41,7 +43,7 @@ const (
 func (b *builder) static(tokens int) {
 	s := b.spec
 	context := Context(b.rec, b.opts)
-	d := &staticDecoder{builder: b, tokens: int64(tokens), context: int64(context), half: int64(s.HeadDim / 2)}
+	d := &staticDecoder{builder: b, tokens: int64(tokens), context: int64(context), half: int64(s.Rotary() / 2)}
 	ids := b.g.Input("input_ids", onnx.I64, onnx.Fixed(1), onnx.Fixed(d.tokens))
 	d.mask = b.g.Input("attention_mask", b.act, onnx.Fixed(1), onnx.Fixed(1), onnx.Fixed(d.tokens), onnx.Fixed(d.context+d.tokens))
 	positions := b.g.Input("position_ids", onnx.I64, onnx.Fixed(1), onnx.Fixed(d.tokens))
@@ -53,6 +55,7 @@ func (b *builder) static(tokens int) {
 	d.constants()
 	d.rotaryRows(positions)
 	d.splitMask()
+	d.windowMasks(positions)
 
 	embed := b.matrix("model.embed_tokens.weight", b.weight(arch.TokenEmbd, -1))
 	hidden := d.embed(ids, embed)
@@ -61,6 +64,7 @@ func (b *builder) static(tokens int) {
 	}
 	normed := d.norm("/model/norm", hidden, arch.FinalNorm, -1, d.eps)
 	logits := b.linear("/lm_head/MatMul", normed, b.headMatrix(embed), "")
+	logits = b.softcapped("/lm_head", logits, s.LogitSoftcap, b.number)
 	b.rename(logits, "logits")
 	rows := int64(1)
 	if b.opts.AllLogits {
@@ -79,8 +83,9 @@ type staticDecoder struct {
 	*builder
 	tokens, context, half int64
 	mask                  string
-	maskPast, maskNew     string // its parts
-	cos, sin              string // [1, 1, tokens, head_dim/2]
+	full                  maskParts
+	windows               map[int]maskParts // of sliding layers, by the window
+	rows                  map[string]rotary // [1, 1, tokens, rotary/2]
 	lastAxis              string
 	least, minus          string
 	eps, headEps          string // square roots of ε, of the residual stream and of heads
@@ -89,6 +94,9 @@ type staticDecoder struct {
 	lastStart, lastEnd    string
 	sequenceAxis          string
 }
+
+// maskParts are a mask's columns of the cache and of the new tokens.
+type maskParts struct{ past, now string }
 
 func (d *staticDecoder) constants() {
 	root := math.Sqrt(float64(d.spec.NormEps))
@@ -100,8 +108,12 @@ func (d *staticDecoder) constants() {
 		d.headEps = d.number("head_norm.root_epsilon", float32(root))
 	}
 	d.shrink = d.number("residual.scale", residualScale)
-	d.scale = d.number("attention.scale", float32(1/math.Sqrt(float64(d.spec.HeadDim))))
-	d.halves = onnx.Const(d.g, "rotary.halves", nil, d.half, d.half)
+	d.scale = d.number("attention.scale", float32(d.spec.AttnScale()))
+	if rest := int64(d.spec.HeadDim) - 2*d.half; rest > 0 {
+		d.halves = onnx.Const(d.g, "rotary.halves", nil, d.half, d.half, rest)
+	} else {
+		d.halves = onnx.Const(d.g, "rotary.halves", nil, d.half, d.half)
+	}
 	d.parts = onnx.Const(d.g, "cache.parts", nil, d.context, d.tokens)
 }
 
@@ -124,7 +136,11 @@ func (d *staticDecoder) embed(ids string, m *matrix) string {
 		d.fail("%s: rows are looked up in floats or in 8 bits with one scale a row, not in %v", m.name, f)
 	}
 	x := d.node("Gather", at+"/Gather", []string{table, ids}, onnx.Int("axis", 0))
-	x = d.node("Mul", at+"/scale/Mul", []string{x, onnx.Const(d.g, "embed.scale", []int64{}, float32(residualScale))})
+	scale := float32(residualScale)
+	if d.spec.EmbedScale != 0 {
+		scale *= d.spec.EmbedScale
+	}
+	x = d.node("Mul", at+"/scale/Mul", []string{x, onnx.Const(d.g, "embed.scale", []int64{}, scale)})
 	return d.narrow(at, x)
 }
 
@@ -139,21 +155,72 @@ func (b *builder) scales32(name string, f plan.Form, e onnx.External, rows int64
 // rotaryRows looks up the angles of this run's positions, in tables of the
 // cache's length.
 func (d *staticDecoder) rotaryRows(positions string) {
-	rows := int(d.context)
-	inv := d.spec.RoPE.InvFreq(d.spec.HeadDim)
 	axis := onnx.Const(d.g, "rotary.head_axis", nil, int64(1))
-	look := func(name string, f func(float64) float64) string {
-		table := d.rotaryTable("rotary."+name, rows, 1, inv, f, int64(rows), d.half)
-		x := d.node("Gather", "/model/rotary/"+name+"/Gather", []string{table, positions}, onnx.Int("axis", 0))
-		return d.narrow("/model/rotary/"+name, d.node("Unsqueeze", "/model/rotary/"+name+"/Unsqueeze", []string{x, axis}))
+	kinds := d.rotaryKinds()
+	d.rows = map[string]rotary{}
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		look := func(name string, sin bool) string {
+			table := d.rotaryTable(kind+"."+name, kinds[kind], int(d.context), 1, sin, d.context, d.half)
+			at := "/model/" + kind + "/" + name
+			x := d.node("Gather", at+"/Gather", []string{table, positions}, onnx.Int("axis", 0))
+			return d.narrow(at, d.node("Unsqueeze", at+"/Unsqueeze", []string{x, axis}))
+		}
+		d.rows[kind] = rotary{look("cos", false), look("sin", true)}
 	}
-	d.cos, d.sin = look("cos", math.Cos), look("sin", math.Sin)
 }
 
 // splitMask cuts the mask into the columns of the cache and of the new tokens.
 func (d *staticDecoder) splitMask() {
 	parts := d.nodeN(onnx.DomainONNX, "Split", "/model/mask/Split", []string{d.mask, d.parts}, 2, onnx.Int("axis", -1))
-	d.maskPast, d.maskNew = parts[0], parts[1]
+	d.full = maskParts{parts[0], parts[1]}
+}
+
+// windowMasks adds to the mask what lies behind a sliding layer's window. Row i
+// of the cache holds position i, so that what is to be added is
+//
+//	-10000·clip(position − key's position − (window − 1), 0, 1)
+//
+// in float32, without comparisons, which CoreML's provider does not take.
+func (d *staticDecoder) windowMasks(positions string) {
+	d.windows = map[int]maskParts{}
+	query := ""
+	for l := range d.spec.Layers {
+		w := d.window(l, int(d.context))
+		if _, ok := d.windows[w]; ok || w == 0 {
+			continue
+		}
+		const at = "/model/mask/window"
+		if query == "" {
+			x := d.node("Cast", at+"/Cast", []string{positions}, onnx.Int("to", int64(onnx.F32)))
+			query = d.reshape(at, "query", x, 1, 1, d.tokens, 1)
+		}
+		slots := make([]float32, d.context)
+		for i := range slots {
+			slots[i] = float32(i + w - 1)
+		}
+		zero, one := d.number32("mask.zero", 0), d.number32("mask.one", 1)
+		hide := func(name, keys, mask string) string {
+			behind := d.node("Sub", at+"/"+name+"/Sub", []string{query, keys})
+			behind = d.node("Clip", at+"/"+name+"/Clip", []string{behind, zero, one})
+			behind = d.narrow(at+"/"+name, d.node("Mul", at+"/"+name+"/Mul", []string{behind, d.number32("mask.hidden."+name, masked)}))
+			return d.node("Add", at+"/"+name+"/Add", []string{mask, behind})
+		}
+		m := maskParts{now: d.full.now}
+		m.past = hide("past", onnx.Const(d.g, "mask.slots", []int64{1, 1, 1, d.context}, slots...), d.full.past)
+		if int64(w) < d.tokens {
+			keys := d.node("Add", at+"/keys/Add", []string{d.reshape(at, "keys", query, 1, 1, 1, d.tokens), d.number32("mask.behind", float32(w-1))})
+			m.now = hide("now", keys, d.full.now)
+		}
+		d.windows[w] = m
+	}
+}
+
+// maskOf are the parts of layer l's mask.
+func (d *staticDecoder) maskOf(l int) maskParts {
+	if w := d.window(l, int(d.context)); w > 0 {
+		return d.windows[w]
+	}
+	return d.full
 }
 
 // layer appends one decoder layer; hidden is the residual stream times
@@ -172,9 +239,20 @@ func (d *staticDecoder) layer(l int, hidden string) string {
 		bias := d.node("Mul", at+"/attn/bias/Mul", []string{d.vector(arch.AttnOBias, l, true), d.shrink})
 		out = d.node("Add", at+"/attn/o_proj/Add", []string{out, bias})
 	}
+	out = d.postNorm(at+"/attn/post_norm", out, arch.PostAttnNorm, l)
 	hidden = d.node("Add", at+"/attn/residual/Add", []string{hidden, out})
 	normed := d.norm(at+"/post_attention_layernorm", hidden, arch.FFNNorm, l, d.eps)
-	return d.node("Add", at+"/mlp/residual/Add", []string{hidden, d.mlp(l, at+"/mlp", normed)})
+	out = d.postNorm(at+"/mlp/post_norm", d.mlp(l, at+"/mlp", normed), arch.PostFFNNorm, l)
+	return d.node("Add", at+"/mlp/residual/Add", []string{hidden, out})
+}
+
+// postNorm norms what is to be added to the residual stream, in its scale, where
+// the model does.
+func (d *staticDecoder) postNorm(at, x string, role arch.Role, l int) string {
+	if !d.spec.PostNorms {
+		return x
+	}
+	return d.node("Mul", at+"/shrink/Mul", []string{d.norm(at, x, role, l, d.eps), d.shrink})
 }
 
 // lastToken keeps the last of x [1, tokens, width].
@@ -223,8 +301,8 @@ func (d *staticDecoder) attention(l int, at, x string) string {
 		parts = append(parts, d.projection(l, at, x, g))
 	}
 	q, k, v := d.apart(at, groups, parts)
-	q = d.rotate(at+"/q/rotary", d.heads(l, at+"/q", q, h, arch.QNorm))
-	k = d.rotate(at+"/k/rotary", d.heads(l, at+"/k", k, kv, arch.KNorm))
+	q = d.rotate(at+"/q/rotary", l, d.heads(l, at+"/q", q, h, arch.QNorm))
+	k = d.rotate(at+"/k/rotary", l, d.heads(l, at+"/k", k, kv, arch.KNorm))
 	v = d.heads(l, at+"/v", v, kv, 0)
 	d.publish(k, presentName(l, "key"))
 	d.publish(v, presentName(l, "value"))
@@ -235,12 +313,13 @@ func (d *staticDecoder) attention(l int, at, x string) string {
 	score := func(name, keys, mask string, length int64) string {
 		keys = d.node("Transpose", at+"/"+name+"/Transpose", []string{keys}, onnx.Ints("perm", 0, 1, 3, 2))
 		y := d.node("MatMul", at+"/"+name+"/MatMul", []string{grouped, keys})
-		y = d.reshape(at, name, y, 1, h, d.tokens, length)
+		y = d.softcapped(at+"/"+name, d.reshape(at, name, y, 1, h, d.tokens, length), s.AttnSoftcap, d.number)
 		return d.node("Add", at+"/"+name+"/Add", []string{y, mask})
 	}
+	mask := d.maskOf(l)
 	scores := d.node("Concat", at+"/scores/Concat", []string{
-		score("past_scores", pastName(l, "key"), d.maskPast, d.context),
-		score("new_scores", k, d.maskNew, d.tokens),
+		score("past_scores", pastName(l, "key"), mask.past, d.context),
+		score("new_scores", k, mask.now, d.tokens),
 	}, onnx.Int("axis", -1))
 	probs := d.node("Softmax", at+"/Softmax", []string{scores}, onnx.Int("axis", -1))
 	probs = d.reshape(at, "probs", probs, 1, kv, h/kv*d.tokens, d.context+d.tokens)
@@ -277,19 +356,26 @@ func (d *staticDecoder) heads(l int, at, x string, heads int64, norm arch.Role) 
 	return d.node("Transpose", at+"/Transpose", []string{x}, onnx.Ints("perm", 0, 2, 1, 3))
 }
 
-// rotate turns the pairs (i, i+head_dim/2) of x by the angles of its positions.
-func (d *staticDecoder) rotate(at, x string) string {
-	half := d.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x, d.halves}, 2, onnx.Int("axis", -1))
+// rotate turns the pairs (i, i+rotary/2) of x by the angles of its positions;
+// elements behind the rotated ones stay.
+func (d *staticDecoder) rotate(at string, l int, x string) string {
+	t, n := d.rows[d.rotaryKind(l)], 2
+	if int64(d.spec.HeadDim) > 2*d.half {
+		n = 3
+	}
+	half := d.nodeN(onnx.DomainONNX, "Split", at+"/Split", []string{x, d.halves}, n, onnx.Int("axis", -1))
 	mul := func(name, a, b string) string { return d.node("Mul", at+"/"+name+"/Mul", []string{a, b}) }
-	first := d.node("Sub", at+"/Sub", []string{mul("cos_1", half[0], d.cos), mul("sin_2", half[1], d.sin)})
-	second := d.node("Add", at+"/Add", []string{mul("cos_2", half[1], d.cos), mul("sin_1", half[0], d.sin)})
-	return d.node("Concat", at+"/Concat", []string{first, second}, onnx.Int("axis", -1))
+	first := d.node("Sub", at+"/Sub", []string{mul("cos_1", half[0], t.cos), mul("sin_2", half[1], t.sin)})
+	second := d.node("Add", at+"/Add", []string{mul("cos_2", half[1], t.cos), mul("sin_1", half[0], t.sin)})
+	return d.node("Concat", at+"/Concat", append([]string{first, second}, half[2:]...), onnx.Int("axis", -1))
 }
 
-// mlp appends down(SiLU(gate(x))·up(x)) in the scale of the residual stream.
+// mlp appends down(act(gate(x))·up(x)) in the scale of the residual stream.
 func (d *staticDecoder) mlp(l int, at, x string) string {
 	gate, up := d.gateUp(l, at, x)
-	silu := d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
+	silu := d.activated(at, gate, func(gate string) string {
+		return d.node("Mul", at+"/act/Mul", []string{gate, d.node("Sigmoid", at+"/act/Sigmoid", []string{gate})})
+	})
 	up = d.node("Mul", at+"/shrink/Mul", []string{up, d.shrink})
 	w := d.weight(arch.FFNDown, l)
 	return d.linear(at+"/down_proj/MatMul", d.node("Mul", at+"/Mul", []string{silu, up}), d.matrix(w.Name, w), "")

@@ -160,8 +160,10 @@ func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, allLogits
 		switch n.Op {
 		case "GroupQueryAttention":
 			out.inPlace = true
-			if w := n.Attr("local_window_size"); w != nil && w.I > 0 {
-				return nil, &tensor.UnsupportedError{What: fmt.Sprintf("the sliding attention window of node %s", n.Label())}
+			// A window hides rows of a cache that has them all; a cache of the
+			// window's length could not be cut back.
+			if w := n.Attr("sliding_window_cache"); w != nil && w.I > 0 {
+				return nil, &tensor.UnsupportedError{What: fmt.Sprintf("the sliding cache of node %s", n.Label())}
 			}
 		case "QuantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat":
 			out.quantizes = true

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -9,17 +10,28 @@ import (
 // [vocab] for each: row i scores what follows tokens[i]. Token ids must lie
 // below the vocabulary's size.
 func (m *Model) Forward(tokens []int32) [][]float32 {
-	hidden := m.Hidden(tokens)
-	return linear(m.head, nil, hidden)
+	logits := linear(m.head, nil, m.Hidden(tokens))
+	for _, row := range logits {
+		for i, v := range row {
+			row[i] = float32(softcap(float64(v), m.Spec.LogitSoftcap))
+		}
+	}
+	return logits
 }
 
 // Hidden is [Model.Forward] without the head: the normed hidden states,
 // [len(tokens), hidden].
 func (m *Model) Hidden(tokens []int32) [][]float32 {
-	m.growTables(m.length + len(tokens))
 	x := make([][]float32, len(tokens))
 	for i, id := range tokens {
 		x[i] = slices.Clone(m.embed.row(int(id)))
+	}
+	if scale := m.Spec.EmbedScale; scale != 0 {
+		for _, row := range x {
+			for c := range row {
+				row[c] *= scale
+			}
+		}
 	}
 	m.observe(-1, Embedded, x)
 	for i := range m.layers {
@@ -39,11 +51,12 @@ func (m *Model) attention(i int, x [][]float32) {
 	h := m.norm(l.attnNorm, x)
 	m.observe(i, AttnNorm, h)
 	q, k, v := linear(l.q, l.qBias, h), linear(l.k, l.kBias, h), linear(l.v, l.vBias, h)
+	rope := m.rope(i, m.length+len(x))
 	for t := range x {
 		m.normHeads(l.qNorm, q[t])
 		m.normHeads(l.kNorm, k[t])
-		m.rotate(q[t], m.length+t)
-		m.rotate(k[t], m.length+t)
+		m.rotate(rope, q[t], m.length+t)
+		m.rotate(rope, k[t], m.length+t)
 		l.keys = append(l.keys, k[t]...)
 		l.values = append(l.values, v[t]...)
 	}
@@ -52,31 +65,37 @@ func (m *Model) attention(i int, x [][]float32) {
 	m.observe(i, Value, v)
 	out := make([][]float32, len(x))
 	parallel(len(x), func(t int) {
-		out[t] = m.attend(l, q[t], m.length+t+1)
+		end, start := m.length+t+1, 0
+		if w := m.Spec.WindowOf(i); w > 0 {
+			start = max(0, end-w)
+		}
+		out[t] = m.attend(l, q[t], start, end)
 	})
 	m.observe(i, AttnOut, out)
-	add(x, linear(l.o, l.oBias, out))
+	add(x, m.post(l.postAttn, linear(l.o, l.oBias, out)))
 	m.observe(i, AttnAdded, x)
 }
 
-// attend is softmax(q·Kᵀ/√head_dim)·V of one query, [heads·head_dim], over the
-// first n positions of the cache. Query head h reads key head h/(heads/kv_heads).
-func (m *Model) attend(l *layer, q []float32, n int) []float32 {
+// attend is softmax(cap(q·Kᵀ·scale))·V of one query, [heads·head_dim], over the
+// positions [start, end) of the cache. Query head h reads key head
+// h/(heads/kv_heads).
+func (m *Model) attend(l *layer, q []float32, start, end int) []float32 {
 	d, kv := m.Spec.HeadDim, m.Spec.KVHeads*m.Spec.HeadDim
 	group := m.Spec.Heads / m.Spec.KVHeads
-	scale := 1 / math.Sqrt(float64(d))
+	scale := m.Spec.AttnScale()
 	out := make([]float32, len(q))
-	p := make([]float64, n)
+	p := make([]float64, end-start)
+	keys, values := l.keys[start*kv:], l.values[start*kv:]
 	sum := make([]float64, d)
 	for h := range m.Spec.Heads {
 		qh, at := q[h*d:(h+1)*d], h/group*d
 		for j := range p {
-			p[j] = scale * dot(qh, l.keys[j*kv+at:j*kv+at+d])
+			p[j] = softcap(scale*dot(qh, keys[j*kv+at:j*kv+at+d]), m.Spec.AttnSoftcap)
 		}
 		softmax(p)
 		clear(sum)
 		for j, pj := range p {
-			for c, v := range l.values[j*kv+at : j*kv+at+d] {
+			for c, v := range values[j*kv+at : j*kv+at+d] {
 				sum[c] += pj * float64(v)
 			}
 		}
@@ -87,7 +106,24 @@ func (m *Model) attend(l *layer, q []float32, n int) []float32 {
 	return out
 }
 
-// mlp adds down(silu(gate(norm(x)))·up(norm(x))) of layer i to x.
+// softcap bends x towards ±cap; 0 leaves it alone.
+func softcap(x float64, limit float32) float64 {
+	if limit == 0 {
+		return x
+	}
+	return float64(limit) * math.Tanh(x/float64(limit))
+}
+
+// post norms what is to be added to the residual stream, where w is not nil.
+func (m *Model) post(w []float32, x [][]float32) [][]float32 {
+	if w == nil {
+		return x
+	}
+	return m.norm(w, x)
+}
+
+// mlp adds down(act(gate(norm(x)))·up(norm(x))) of layer i to x; act is SiLU or
+// GELU.
 func (m *Model) mlp(i int, x [][]float32) {
 	l := &m.layers[i]
 	h := m.norm(l.ffnNorm, x)
@@ -95,12 +131,15 @@ func (m *Model) mlp(i int, x [][]float32) {
 	gate, up := linear(l.gate, nil, h), linear(l.up, nil, h)
 	for t := range gate {
 		for c, g := range gate[t] {
-			silu := float64(g) / (1 + math.Exp(-float64(g)))
-			gate[t][c] = float32(silu * float64(up[t][c]))
+			act := silu(float64(g))
+			if m.Spec.GELU {
+				act = gelu(float64(g))
+			}
+			gate[t][c] = float32(act * float64(up[t][c]))
 		}
 	}
 	m.observe(i, FFNAct, gate)
-	add(x, linear(l.down, nil, gate))
+	add(x, m.post(l.postFFN, linear(l.down, nil, gate)))
 }
 
 // norm is RMSNorm of each row: x/√(mean(x²)+eps)·w.
@@ -124,11 +163,11 @@ func (m *Model) normHeads(w, x []float32) {
 	}
 }
 
-// rotate applies RoPE for one position to each head of x in place. Element i
-// pairs with i+head_dim/2.
-func (m *Model) rotate(x []float32, position int) {
-	half := m.Spec.HeadDim / 2
-	cos, sin := m.cos[position*half:], m.sin[position*half:]
+// rotate applies RoPE for one position to each head of x in place. Element i of
+// the rotated ones pairs with i+rotary/2; the rest of a head stays.
+func (m *Model) rotate(rope table, x []float32, position int) {
+	half := m.Spec.Rotary() / 2
+	cos, sin := rope.cos[position*half:], rope.sin[position*half:]
 	for head := range slices.Chunk(x, m.Spec.HeadDim) {
 		for i := range half {
 			a, b := float64(head[i]), float64(head[i+half])
@@ -139,12 +178,24 @@ func (m *Model) rotate(x []float32, position int) {
 	}
 }
 
-// growTables makes the RoPE tables cover n positions.
-func (m *Model) growTables(n int) {
-	half := m.Spec.HeadDim / 2
-	if have := len(m.cos) / half; n > have {
-		m.cos, m.sin = m.Spec.RoPE.Table(max(n, 2*have), m.Spec.HeadDim)
+// rope is the table of layer i for a run that ends at position n, grown to it.
+// longrope has another one beyond the original context.
+func (m *Model) rope(i, n int) table {
+	r := m.Spec.RoPEOf(i)
+	if long, ok := r.Long(); ok && n > r.OriginalContext {
+		r = long
 	}
+	kind := fmt.Sprint(r)
+	half := m.Spec.Rotary() / 2
+	t := m.tables[kind]
+	if have := len(t.cos) / half; n > have {
+		t.cos, t.sin = r.Table(max(n, 2*have), m.Spec.Rotary())
+		if m.tables == nil {
+			m.tables = map[string]table{}
+		}
+		m.tables[kind] = t
+	}
+	return t
 }
 
 func (m *Model) observe(layer int, at Point, x [][]float32) {

@@ -2,6 +2,7 @@ package reference_test
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,13 +46,34 @@ func TestIncremental(t *testing.T) {
 // checkpoints by chance.
 func TestEveryOptionMatters(t *testing.T) {
 	changes := map[string]func(*arch.Spec) bool{ // false: does not apply
-		"rope theta":    func(s *arch.Spec) bool { s.RoPE.Theta *= 3; return true },
-		"rope scaling":  func(s *arch.Spec) bool { was := s.RoPE.Type; s.RoPE.Type = "default"; return was != "default" },
-		"rope factor":   func(s *arch.Spec) bool { s.RoPE.Factor *= 2; return s.RoPE.Factor != 0 },
-		"llama3 bounds": func(s *arch.Spec) bool { s.RoPE.OriginalContext /= 2; return s.RoPE.OriginalContext != 0 },
-		"qkv bias":      func(s *arch.Spec) bool { was := s.QKVBias; s.QKVBias = false; return was },
-		"o bias":        func(s *arch.Spec) bool { was := s.OBias; s.OBias = false; return was },
-		"q/k norm":      func(s *arch.Spec) bool { was := s.QKNorm; s.QKNorm = false; return was },
+		"rope theta":   func(s *arch.Spec) bool { s.RoPE.Theta *= 3; return true },
+		"rope scaling": func(s *arch.Spec) bool { was := s.RoPE.Type; s.RoPE.Type = "default"; return was != "default" },
+		"rope factor":  func(s *arch.Spec) bool { s.RoPE.Factor *= 2; return s.RoPE.Factor != 0 },
+		"original context": func(s *arch.Spec) bool {
+			s.RoPE.OriginalContext /= 2
+			return s.RoPE.Type == "llama3" || s.RoPE.Type == "yarn"
+		},
+		"qkv bias": func(s *arch.Spec) bool { was := s.QKVBias; s.QKVBias = false; return was },
+		"o bias":   func(s *arch.Spec) bool { was := s.OBias; s.OBias = false; return was },
+		"q/k norm": func(s *arch.Spec) bool { was := s.QKNorm; s.QKNorm = false; return was },
+		"window":   func(s *arch.Spec) bool { was := s.Window; s.Window *= 2; return was != 0 },
+		"layer pattern": func(s *arch.Spec) bool {
+			if s.LocalRoPE == nil && !s.PostNorms {
+				return false
+			}
+			slices.Reverse(s.Sliding)
+			return true
+		},
+		"local rope":    func(s *arch.Spec) bool { was := s.LocalRoPE; s.LocalRoPE = nil; return was != nil },
+		"rope scale":    func(s *arch.Spec) bool { was := s.RoPE.Scale; s.RoPE.Scale = 1; return was != 0 },
+		"yarn band":     func(s *arch.Spec) bool { s.RoPE.BetaSlow *= 4; return s.RoPE.Type == "yarn" },
+		"long factors":  func(s *arch.Spec) bool { s.RoPE.LongFactors = s.RoPE.ShortFactors; return s.RoPE.Type == "longrope" },
+		"partial rope":  func(s *arch.Spec) bool { return s.RotaryDim != 0 && s.RoPE.Type != "longrope" && zero(&s.RotaryDim) },
+		"embed scale":   func(s *arch.Spec) bool { return s.EmbedScale != 0 && zero(&s.EmbedScale) },
+		"query scale":   func(s *arch.Spec) bool { was := s.QueryScalar; s.QueryScalar *= 3; return was != 0 },
+		"softcap":       func(s *arch.Spec) bool { return s.AttnSoftcap != 0 && zero(&s.AttnSoftcap) },
+		"logit softcap": func(s *arch.Spec) bool { return s.LogitSoftcap != 0 && zero(&s.LogitSoftcap) },
+		"gelu":          func(s *arch.Spec) bool { was := s.GELU; s.GELU = false; return was },
 		"norm eps":      func(s *arch.Spec) bool { s.NormEps = 0.1; return true },
 	}
 	for _, v := range tinymodel.Variants() {
@@ -69,6 +91,13 @@ func TestEveryOptionMatters(t *testing.T) {
 			}
 		}
 	}
+}
+
+// zero sets x to zero and reports true.
+func zero[T any](x *T) bool {
+	var z T
+	*x = z
+	return true
 }
 
 // TestObserve wants every point once per layer, in order, with its width, and

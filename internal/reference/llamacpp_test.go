@@ -9,18 +9,18 @@ import (
 	"testing"
 
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
-	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
 )
 
 //go:embed testdata/llamacpp_logits.py
 var llamaCppScript string
 
-// TestLlamaCpp compares every tiny checkpoint with llama.cpp: logits of a
-// prompt, then greedy tokens through the KV caches of both.
+// TestLlamaCpp compares tiny checkpoints with llama.cpp: logits of a prompt, then
+// greedy tokens through the KV caches of both. Those with more than Llama has are
+// compared in package convert, which writes better GGUF files than the script.
 func TestLlamaCpp(t *testing.T) {
 	const steps = 24
 	lib := oracle.LlamaCpp(t)
-	variants := tinymodel.Variants()
+	variants := without("mistral", "qwen3-yarn", "gemma2", "gemma3", "phi3", "phi4")
 	tokens := randomTokens(100, 512)
 	stdin, err := json.Marshal(tokens)
 	if err != nil {

@@ -71,6 +71,13 @@ func rmsNorm(x, w []float32, eps float64) {
 	}
 }
 
+func silu(x float64) float64 { return x / (1 + math.Exp(-x)) }
+
+// gelu is GELU in its tanh form (Hendrycks and Gimpel 2016).
+func gelu(x float64) float64 {
+	return 0.5 * x * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+}
+
 func softmax(p []float64) {
 	top := slices.Max(p)
 	var sum float64

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
@@ -16,10 +17,11 @@ import (
 //go:embed testdata/mlx_logits.py
 var mlxScript string
 
-// TestMLX compares every tiny checkpoint with mlx-lm on the CPU.
+// TestMLX compares every tiny checkpoint with mlx-lm on the CPU, but Phi-3 and
+// Gemma 2 with a window, which mlx-lm ignores there.
 func TestMLX(t *testing.T) {
 	oracle.Python(t)
-	variants := tinymodel.Variants()
+	variants := without("phi3", "gemma2")
 	dirs := writeAll(t, variants)
 	tokens := randomTokens(100, 512)
 	stdin, err := json.Marshal(tokens)
@@ -59,6 +61,11 @@ func compare(t *testing.T, got, want [][]float32) {
 	if limit := 2e-4 + 1e-5*top; !(worst <= limit) || top < 1 {
 		t.Errorf("max|Δ| is %g at max|logit| %g, want at most %g", worst, top, limit)
 	}
+}
+
+// without is all tiny checkpoints but those named.
+func without(names ...string) []tinymodel.Variant {
+	return slices.DeleteFunc(tinymodel.Variants(), func(v tinymodel.Variant) bool { return slices.Contains(names, v.Name) })
 }
 
 func writeAll(t *testing.T, variants []tinymodel.Variant) []string {

@@ -21,8 +21,8 @@ type Model struct {
 	finalNorm []float32
 	head      matrix
 
-	cos, sin []float32 // RoPE tables, [positions, head_dim/2], grown on demand
-	length   int       // positions in the cache
+	tables map[string]table // RoPE tables by kind
+	length int              // positions in the cache
 }
 
 // Point names a place in the forward pass where [Model.Observe] looks.
@@ -40,16 +40,20 @@ const (
 	AttnOut   Point = "attn_out"   // [heads·head_dim]
 	AttnAdded Point = "attn_added" // [hidden], residual stream after attention
 	FFNNorm   Point = "ffn_norm"   // [hidden]
-	FFNAct    Point = "ffn_act"    // [intermediate], silu(gate)·up
+	FFNAct    Point = "ffn_act"    // [intermediate], activated gate times up
 	LayerOut  Point = "layer_out"  // [hidden], residual stream after the layer
 	FinalNorm Point = "final_norm" // [hidden], layer -1
 )
 
-// layer is one decoder layer. Biases and q/k norms are nil where the
+// table holds the angles of positions, [positions, rotary/2].
+type table struct{ cos, sin []float32 }
+
+// layer is one decoder layer. Biases and further norms are nil where the
 // architecture has none. keys and values are the cache, [positions,
 // kv_heads·head_dim].
 type layer struct {
 	attnNorm, ffnNorm          []float32
+	postAttn, postFFN          []float32
 	q, k, v, o, gate, up, down matrix
 	qBias, kBias, vBias, oBias []float32
 	qNorm, kNorm               []float32
@@ -64,7 +68,8 @@ type matrix struct {
 
 func (m matrix) row(i int) []float32 { return m.data[i*m.in : (i+1)*m.in] }
 
-// New reads every weight that spec names through get. A missing weight or one
+// New reads every weight that spec names through get, which finds them as
+// [arch.Spec.View] does. A missing weight or one
 // of another shape is an error.
 func New(spec *arch.Spec, get func(name string) (*tensor.Tensor, bool)) (*Model, error) {
 	m := &Model{Spec: spec, layers: make([]layer, spec.Layers)}
@@ -137,6 +142,10 @@ func (m *Model) place(w arch.Weight, data []float32) error {
 		vec = &l.kNorm
 	case arch.FFNNorm:
 		vec = &l.ffnNorm
+	case arch.PostAttnNorm:
+		vec = &l.postAttn
+	case arch.PostFFNNorm:
+		vec = &l.postFFN
 	case arch.FFNGate:
 		mat = &l.gate
 	case arch.FFNUp:

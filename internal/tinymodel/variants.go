@@ -151,7 +151,85 @@ func Variants() []Variant {
 				"head_dim": 8, "rope_parameters": map[string]any{"rope_type": "default", "rope_theta": 5000000.0},
 			}, "torch_dtype", "rope_theta")),
 		},
+		// Mistral 7B 0.1: every layer slides; heads wider than hidden/heads.
+		{
+			Name: "mistral", DType: tensor.BF16,
+			Config: merge(map[string]any{
+				"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "rope_theta": 10000.0,
+			}, map[string]any{
+				"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
+				"head_dim": 32, "sliding_window": 12,
+			}, nil),
+		},
+		// Qwen3 with the context stretched by yarn.
+		{
+			Name: "qwen3-yarn", DType: tensor.BF16,
+			Config: qwen3(map[string]any{
+				"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
+				"head_dim": 32, "max_position_embeddings": 256,
+				"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 8.0},
+			}),
+		},
+		// Gemma 2: soft caps, layers slide by turns, queries scaled by another
+		// width than the head's.
+		{
+			Name: "gemma2", DType: tensor.BF16,
+			Config: gemma(map[string]any{
+				"architectures": []string{"Gemma2ForCausalLM"}, "model_type": "gemma2", "rope_theta": 10000.0,
+				"query_pre_attn_scalar": 8, "sliding_window": 9, "num_key_value_heads": 2, "head_dim": 16,
+				"attn_logit_softcapping": 2.5, "final_logit_softcapping": 10.5,
+			}),
+		},
+		// Gemma 3: q/k norm, a RoPE of their own for sliding layers, one key
+		// head.
+		{
+			Name: "gemma3", DType: tensor.BF16,
+			Config: gemma(map[string]any{
+				"architectures": []string{"Gemma3ForCausalLM"}, "model_type": "gemma3_text", "rope_theta": 1000000.0,
+				"rope_local_base_freq": 100.0, "query_pre_attn_scalar": 32, "sliding_window": 10, "sliding_window_pattern": 2,
+				"num_key_value_heads": 1, "head_dim": 32, "attn_logit_softcapping": nil, "final_logit_softcapping": nil,
+				"rope_scaling": map[string]any{"rope_type": "linear", "factor": 8.0},
+			}),
+		},
+		// Phi-3: packed projections, every layer slides.
+		{
+			Name: "phi3", DType: tensor.F16,
+			Config: phi3(map[string]any{
+				"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "sliding_window": 11,
+				"original_max_position_embeddings": 512,
+			}),
+		},
+		// Phi-4 mini: RoPE turns three quarters of each head, by other
+		// frequencies in runs beyond 48 positions; tied, grouped queries.
+		{
+			Name: "phi4", DType: tensor.BF16,
+			Config: phi3(map[string]any{
+				"hidden_size": 128, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+				"tie_word_embeddings": true, "partial_rotary_factor": 0.75, "sliding_window": 262144,
+				"original_max_position_embeddings": 48,
+				"rope_scaling": map[string]any{
+					"type":         "longrope",
+					"short_factor": []float64{1, 1.05, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.5, 1.6, 1.7, 1.9},
+					"long_factor":  []float64{1, 1.3, 1.9, 2.7, 4.5, 7, 11, 16, 20, 25, 30, 33.5},
+				},
+			}),
+		},
 	}
+}
+
+// gemma is a Gemma config of transformers 4 with set over it.
+func gemma(set map[string]any) map[string]any {
+	return merge(map[string]any{
+		"hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": true, "attention_bias": false,
+		"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "rms_norm_eps": 1e-6,
+	}, set, []string{"hidden_act"})
+}
+
+func phi3(set map[string]any) map[string]any {
+	return merge(map[string]any{
+		"architectures": []string{"Phi3ForCausalLM"}, "model_type": "phi3", "rope_theta": 10000.0, "rope_scaling": nil,
+		"attention_bias": false, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "pad_token_id": 2,
+	}, set, nil)
 }
 
 // llama is a LlamaConfig of transformers 4 with set over its defaults and the

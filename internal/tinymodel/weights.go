@@ -20,8 +20,8 @@ func (v Variant) Spec() (*arch.Spec, error) {
 	return s, nil
 }
 
-// Load returns the spec of v and its weights by name, in memory, with the
-// values that [Write] stores.
+// Load returns the spec of v and its weights by name, in memory, as a view of
+// the values that [Write] stores.
 func Load(v Variant) (*arch.Spec, func(name string) (*tensor.Tensor, bool), error) {
 	s, err := v.Spec()
 	if err != nil {
@@ -38,7 +38,7 @@ func Load(v Variant) (*arch.Spec, func(name string) (*tensor.Tensor, bool), erro
 		t, ok := byName[name]
 		return t, ok
 	}
-	return s, get, nil
+	return s, s.View(get), nil
 }
 
 // weight is one stored tensor, its values already rounded to the stored type.
@@ -51,7 +51,17 @@ type weight struct {
 func (v Variant) weights(s *arch.Spec) []weight {
 	var out []weight
 	for _, w := range s.Weights() {
-		out = append(out, weight{w.Name, w.Shape, v.round(values(w))})
+		x := v.round(values(w))
+		switch {
+		case w.Row > 0:
+			last := &out[len(out)-1]
+			last.values = append(last.values, x...)
+			last.shape = tensor.Shape{last.shape[0] + w.Shape[0], w.Shape[1]}
+		case w.Stored != "":
+			out = append(out, weight{w.Stored, w.Shape, x})
+		default:
+			out = append(out, weight{w.Name, w.Shape, x})
+		}
 	}
 	if v.InvFreq {
 		for l := range s.Layers {
@@ -78,8 +88,8 @@ func values(w arch.Weight) []float32 {
 		spread = 1 / math.Sqrt(float64(w.Shape[1]))
 	case arch.LMHead:
 		spread = 4 / math.Sqrt(float64(w.Shape[1]))
-	case arch.AttnNorm, arch.FFNNorm, arch.FinalNorm, arch.QNorm, arch.KNorm:
-		mean = 1
+	case arch.AttnNorm, arch.FFNNorm, arch.FinalNorm, arch.QNorm, arch.KNorm, arch.PostAttnNorm, arch.PostFFNNorm:
+		mean = 1 - float64(w.Plus)
 	}
 	r := source(w.Name)
 	out := make([]float32, n)

@@ -39,5 +39,10 @@ tokens = mx.array([json.load(sys.stdin)])
 for arg in sys.argv[1:]:
     model, _ = load_model(folder(pathlib.Path(arg)))
     model.set_dtype(mx.float32)
+    if "MistralForCausalLM" in json.loads((pathlib.Path(arg) / "config.json").read_text())["architectures"]:
+        # mlx-lm has it as a llama, which slides only where some layer does not.
+        model.model.swa_idx = 0
+        for layer in model.model.layers:
+            layer.use_sliding = True
     logits = np.array(model(tokens)[0].astype(mx.float32))
     sys.stdout.buffer.write(logits.astype("<f4").tobytes())
