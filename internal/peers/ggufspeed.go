@@ -26,6 +26,7 @@ type ggufOptions struct {
 	rounds    int
 	converter string
 	shape     bool
+	types     string
 }
 
 // ggufReport is its outcome.
@@ -184,11 +185,15 @@ func (o *ggufOptions) round(ctx context.Context, dir string, first bool, mine, b
 func (o *ggufOptions) equal(ctx context.Context, dir string, ours func(string, ...string) []string, quantize func(string, togguf.FileType) []string) ([]ggufEqual, error) {
 	out := filepath.Join(dir, "all")
 	defer os.RemoveAll(out)
-	if _, err := runMeasured(ctx, os.Environ(), ours(out, togguf.FileTypes()...)); err != nil {
+	if o.types == "" {
+		return nil, nil
+	}
+	types := strings.Split(o.types, ",")
+	if _, err := runMeasured(ctx, os.Environ(), ours(out, types...)); err != nil {
 		return nil, err
 	}
 	var list []ggufEqual
-	for _, name := range togguf.FileTypes() {
+	for _, name := range types {
 		t, err := togguf.ParseFileType(name)
 		if err != nil {
 			return nil, err
@@ -289,7 +294,9 @@ func (r *ggufReport) write(dir string) error {
 	for _, c := range r.Claims {
 		fmt.Fprintf(&b, "| %s | %s | %.2f [%.2f – %.2f] (%.0f %%) | %s | %s |\n", c.Ours, c.Peer, c.Ratio, c.Low, c.High, 100*c.Coverage, c.Goal, verdict(c.Met))
 	}
-	b.WriteString("\nTensors with the bytes of llama_model_quantize, on the BF16 file of llama.cpp's own converter:\n\n| type | equal | of |\n|---|---|---|\n")
+	if len(r.Equal) > 0 {
+		b.WriteString("\nTensors with the bytes of llama_model_quantize, on the BF16 file of llama.cpp's own converter:\n\n| type | equal | of |\n|---|---|---|\n")
+	}
 	for _, e := range r.Equal {
 		fmt.Fprintf(&b, "| %s | %d | %d |\n", e.Type, e.Equal, e.Tensors)
 	}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/llama-pajamas/llama-pajamas/convert/togguf"
 	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
 	"github.com/llama-pajamas/llama-pajamas/nativelib"
@@ -165,6 +166,7 @@ func run(ctx context.Context, args []string) error {
 		o := ggufOptions{}
 		f.IntVar(&o.rounds, "rounds", 6, "rounds")
 		f.StringVar(&o.converter, "converter", "", "source of llama.cpp (default: in the cache folder)")
+		f.StringVar(&o.types, "types", strings.Join(togguf.FileTypes(), ","), "types whose tensors are compared")
 		f.BoolVar(&o.shape, "shape", false, "also convert a generated checkpoint of Qwen2.5-1.5B's shape (3 GB)")
 		todo = func() error { o.setup = common; return ggufSpeed(ctx, o) }
 	case "worker":
