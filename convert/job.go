@@ -188,6 +188,11 @@ func (j *Job) add(w wanted, reads map[string]*plan.Read) error {
 		}
 		pa.Files = append(pa.Files, plan.File{Name: modeldir.PrefillFile, Data: b})
 	}
+	own, err := w.Recipe.File()
+	if err != nil {
+		return fmt.Errorf("keep the recipe of %s: %w", w.dir, err)
+	}
+	pa.Files = append(pa.Files, plan.File{Name: modeldir.RecipeFile, Data: own})
 	support, err := j.supportFiles(art.Model)
 	if err != nil {
 		return err

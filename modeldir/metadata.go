@@ -5,6 +5,7 @@ const (
 	ModelFile            = "model.onnx"
 	DataFile             = "model.onnx.data"
 	PrefillFile          = "model_prefill.onnx"
+	RecipeFile           = "recipe.json" // what the artifact was made by
 	SelfTestFile         = "selftest.json"
 	MetadataFile         = "metadata.json"
 	GenAIConfigFile      = "genai_config.json"

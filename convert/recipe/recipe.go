@@ -144,6 +144,16 @@ func Load(target, nameOrFile string) (*Recipe, error) {
 	return r, nil
 }
 
+// File is the recipe as a file: what [Parse] reads and a user can copy and
+// change.
+func (r *Recipe) File() ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
+}
+
 // Parse reads and checks a recipe file. Unknown keys are refused.
 func Parse(b []byte) (*Recipe, error) {
 	d := json.NewDecoder(bytes.NewReader(b))

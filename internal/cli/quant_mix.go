@@ -127,11 +127,11 @@ func (c *common) recipeFor(ctx context.Context, ck *checkpoint.Checkpoint, o con
 			return "", err
 		}
 		r.Summary = fmt.Sprintf("Chosen for %.2f bits per weight by what each matrix costs: the parts add up to KL %.4f.", bits, kl)
-		b, err := json.MarshalIndent(r, "", "  ")
+		b, err := r.File()
 		if err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(file, append(b, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(file, b, 0o644); err != nil {
 			return "", fmt.Errorf("write the chosen recipe: %w", err)
 		}
 		job, err := convert.New(ctx, ck, convert.Options{Output: dir, NoBase: true, MaxContext: o.context, Targets: []convert.Target{{Name: "cpu", Recipes: []string{file}}}})
