@@ -175,6 +175,7 @@ func TestGGUFTensorsAreLlamaCpps(t *testing.T) {
 	for _, src := range []string{
 		tiny(t, "llama2"), tiny(t, "llama3"), tiny(t, "llama-bias"), tiny(t, "smollm2"), tiny(t, "qwen2"),
 		tiny(t, "qwen3"), tiny(t, "qwen3-text"), deep(t, 18), deep(t, 3),
+		tiny(t, "mistral"), tiny(t, "gemma3"), tiny(t, "phi3"), tiny(t, "phi4"),
 	} {
 		t.Run(filepath.Base(src), func(t *testing.T) {
 			dirs := toGGUF(t, src, convert.GGUF{Types: allTypes(t)})

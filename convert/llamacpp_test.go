@@ -2,7 +2,9 @@ package convert_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +15,9 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/convert/togguf"
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
+	"github.com/llama-pajamas/llama-pajamas/internal/reference"
+	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
 
@@ -46,6 +51,9 @@ n_vocab = lib.llama_vocab_n_tokens(vocab)
 if q["ids"]:
     p = lib.llama_context_default_params()
     p.n_ctx, p.n_batch, p.n_ubatch, p.n_threads, p.n_threads_batch = q["context"], 512, 512, 1, 1
+    if q["exact"]:
+        p.flash_attn_type = 0  # off: it would round to float16
+        p.type_k = p.type_v = 0  # float32
     ctx = lib.llama_init_from_model(model, p)
     batch = lib.llama_batch_init(512, 0, 1)
     batch.fill(q["ids"], 0, True)
@@ -77,6 +85,7 @@ type loadQuestion struct {
 	Prompt     []int32  `json:"prompt"`
 	Greedy     int      `json:"greedy"`
 	Context    int      `json:"context"`
+	Exact      bool     `json:"exact"` // float32 cache
 }
 
 type loadAnswer struct {
@@ -107,6 +116,12 @@ func askLlamaCpp(t *testing.T, q loadQuestion) loadAnswer {
 		// so of its own converter's files too, and takes it for a control token.
 		if strings.Contains(w, "control-looking token: 128247 '</s>'") {
 			continue
+		}
+		if strings.Contains(w, "using full-size SWA cache") {
+			continue // its default, of which it warns
+		}
+		if q.Exact && strings.Contains(w, "(256) > n_ctx_train") {
+			continue // the context of a model whose window is ignored
 		}
 		t.Errorf("llama.cpp says of %s: %s", filepath.Base(q.File), w)
 	}
@@ -180,6 +195,108 @@ func TestLlamaCppAnswers(t *testing.T) {
 		}
 		if ratio := math.Exp(a.NLL-base) - 1; math.Abs(ratio) > limit {
 			t.Errorf("%v: perplexity is off by %.4f", ft, ratio)
+		}
+	}
+}
+
+// TestLlamaCppComputes wants the log-likelihood and the greedy ids of the plain
+// forward pass from our F32 files of every family, for as many tokens as
+// llama.cpp attends to as the model does.
+func TestLlamaCppComputes(t *testing.T) {
+	for _, c := range []struct {
+		variant string
+		set     map[string]any
+		tokens  int
+		greedy  int
+	}{
+		{"gemma2", map[string]any{"query_pre_attn_scalar": 16}, 100, 16},
+		{"gemma3", nil, 100, 16},
+		{"gemma3", map[string]any{"final_logit_softcapping": 8.5, "layer_types": []string{"sliding_attention", "sliding_attention"}}, 100, 16},
+		{"qwen3-yarn", nil, 100, 16},
+		{"qwen3-yarn", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 80, "attention_factor": 1.3}}, 100, 16},
+		{"phi4", nil, 100, 16}, // in a context beyond the original one
+		{"phi3", nil, 10, 1},
+		{"mistral", nil, 11, 1},
+	} {
+		v, err := tinymodel.ByName(c.variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Config = maps.Clone(v.Config)
+		maps.Copy(v.Config, c.set)
+		// llama.cpp looks for tokens of Phi-3 in every model of that name.
+		src := filepath.Join(t.TempDir(), "model")
+		if err := tinymodel.Write(src, v); err != nil {
+			t.Fatal(err)
+		}
+		spec, get, err := tinymodel.Load(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := reference.New(spec, get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := make([]int32, c.tokens)
+		for i := range ids {
+			ids[i] = int32((i*37 + 11) % 500)
+		}
+		rows := ref.Forward(ids)
+		var nll float64
+		for i, id := range ids[1:] {
+			nll -= logProb(rows[i], id) / float64(len(ids)-1)
+		}
+		var greedy []int32
+		for next := rows[len(rows)-1]; len(greedy) < c.greedy; next = ref.Forward(greedy[len(greedy)-1:])[0] {
+			greedy = append(greedy, int32(slices.Index(next, slices.Max(next))))
+		}
+		file := theGGUF(t, toGGUF(t, src, convert.GGUF{Types: []togguf.FileType{togguf.F32}})[togguf.F32])
+		a := askLlamaCpp(t, loadQuestion{File: file, IDs: ids, Prompt: ids, Greedy: c.greedy, Exact: true})
+		if math.Abs(a.NLL-nll) > 1e-5*max(1, nll) || !slices.Equal(a.Greedy, greedy) {
+			t.Errorf("%s %v: log-likelihood %.7f, want %.7f; greedy %v, want %v", c.variant, c.set, a.NLL, nll, a.Greedy, greedy)
+		}
+	}
+}
+
+// logProb is the log-probability of id.
+func logProb(logits []float32, id int32) float64 {
+	top := float64(slices.Max(logits))
+	var sum float64
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - top)
+	}
+	return float64(logits[id]) - top - math.Log(sum)
+}
+
+// TestGGUFRefuses wants models that llama.cpp cannot be told of refused.
+func TestGGUFRefuses(t *testing.T) {
+	for _, c := range []struct {
+		variant string
+		set     map[string]any
+		want    string
+	}{
+		{"gemma2", nil, "query_pre_attn_scalar 8"},
+		{"gemma2", map[string]any{"query_pre_attn_scalar": 16, "final_logit_softcapping": 0}, "without soft caps"},
+		{"gemma2", map[string]any{"query_pre_attn_scalar": 16, "layer_types": []string{"full_attention", "sliding_attention"}}, "by turns"},
+		{"gemma3", map[string]any{"layer_types": []string{"full_attention", "sliding_attention"}}, "no period"},
+		{"gemma3", map[string]any{"query_pre_attn_scalar": 16}, "query_pre_attn_scalar 16"},
+		{"gemma3", map[string]any{"attn_logit_softcapping": 50}, "soft caps"},
+		{"qwen3-yarn", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "truncate": false}}, "truncate"},
+	} {
+		v, err := tinymodel.ByName(c.variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Config = maps.Clone(v.Config)
+		maps.Copy(v.Config, c.set)
+		spec, err := v.Spec()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = togguf.Build(spec, togguf.Options{Type: togguf.F32, Config: v.ConfigJSON(), File: func(string) ([]byte, error) { return nil, nil }})
+		var unsupported *tensor.UnsupportedError
+		if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %v: %v, want an UnsupportedError with %q", c.variant, c.set, err, c.want)
 		}
 	}
 }

@@ -65,6 +65,11 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 	if !ok {
 		return nil, &tensor.UnsupportedError{What: fmt.Sprintf("architecture %q in GGUF", spec.Architecture)}
 	}
+	if f.check != nil {
+		if err := f.check(spec); err != nil {
+			return nil, err
+		}
+	}
 	list, err := entries(spec)
 	if err != nil {
 		return nil, err
@@ -162,8 +167,11 @@ func (o Options) fileName(i, shards int) string {
 	return name + ".gguf"
 }
 
-// typeSuffix is a type at the end of a GGUF file's name.
-var typeSuffix = regexp.MustCompile(`(?i)[-._](i?q\d(_\w+)*|b?f(16|32)|fp(16|32))$`)
+// shardSuffix and typeSuffix are what names of GGUF files end in.
+var (
+	shardSuffix = regexp.MustCompile(`-\d{5}-of-\d{5}$`)
+	typeSuffix  = regexp.MustCompile(`(?i)[-._](i?q\d(_\w+)*|b?f(16|32)|fp(16|32))$`)
+)
 
 // Stem is the part of file names that the model's name gives.
 func Stem(id string) string {
@@ -173,7 +181,8 @@ func Stem(id string) string {
 		}
 		return r
 	}, id[strings.LastIndexByte(id, '/')+1:])
-	return cmp.Or(strings.Trim(typeSuffix.ReplaceAllString(name, ""), " ."), "model")
+	name = typeSuffix.ReplaceAllString(shardSuffix.ReplaceAllString(name, ""), "")
+	return cmp.Or(strings.Trim(name, " ."), "model")
 }
 
 // addShard lays out one file behind those before.
@@ -216,22 +225,24 @@ func (a *Artifact) addShard(head keys, decls []gguf.Decl, i, shards, tensors int
 // addTensor says where the elements of a tensor come from and go to.
 func (a *Artifact) addTensor(spec *arch.Spec, f family, o Options, e entry, info gguf.Info, base int64) {
 	at := base + info.Offset
-	if e.name == ropeFreqs {
+	if e.values != nil {
 		data := make([]byte, info.Bytes)
-		tensor.EncodeF32(data, ropeFactors(spec.RoPE, spec.HeadDim))
+		tensor.EncodeF32(data, e.values)
 		a.Data.Consts = append(a.Data.Consts, plan.Const{Name: e.name, Offset: at, Data: data})
 		return
 	}
-	cols := e.weight.Shape[len(e.weight.Shape)-1]
-	p := plan.Piece{Weight: e.weight, Output: plan.Output{
-		Form:       form(info.Type),
-		Interleave: f.headDim(spec, e.weight.Role),
-		Data:       plan.Region{Offset: at, RowBytes: int(info.Type.RowBytes(int64(cols)))},
-	}}
-	if info.Type.UsesImportance() {
-		p.Output.Importance = o.Importance.of(e.name)
+	for _, w := range e.parts {
+		rowBytes := int(info.Type.RowBytes(int64(w.Shape[len(w.Shape)-1])))
+		p := plan.Piece{Weight: w, Output: plan.Output{
+			Form:       form(info.Type),
+			Interleave: f.headDim(spec, w.Role),
+			Data:       plan.Region{Offset: at + int64(w.Row)*int64(rowBytes), RowBytes: rowBytes},
+		}}
+		if info.Type.UsesImportance() {
+			p.Output.Importance = o.Importance.of(e.name)
+		}
+		a.Pieces = append(a.Pieces, p)
 	}
-	a.Pieces = append(a.Pieces, p)
 }
 
 // form is a stored type as the plan names it.

@@ -20,13 +20,86 @@ type family struct {
 	// vocabSize and ropeDim: the keys vocab_size and rope.dimension_count are
 	// written (conversion/llama.py, set_gguf_parameters).
 	vocabSize, ropeDim bool
+	// ignoresWindow: llama.cpp's model attends to everything, so that the
+	// context ends with the window.
+	ignoresWindow bool
+	// check, where not nil, refuses what llama.cpp's model cannot be told.
+	check func(spec *arch.Spec) error
 }
 
 // families is the table of architectures, by config.json's class name.
 var families = map[string]family{
-	"LlamaForCausalLM": {"llama", true, true, true},
-	"Qwen2ForCausalLM": {"qwen2", false, false, false},
-	"Qwen3ForCausalLM": {"qwen3", false, false, false},
+	"Gemma2ForCausalLM":  {name: "gemma2", check: checkGemma2},
+	"Gemma3ForCausalLM":  {name: "gemma3", check: checkGemma3},
+	"LlamaForCausalLM":   {name: "llama", interleaved: true, vocabSize: true, ropeDim: true},
+	"MistralForCausalLM": {name: "llama", interleaved: true, vocabSize: true, ropeDim: true, ignoresWindow: true},
+	"Phi3ForCausalLM":    {name: "phi3", ropeDim: true, ignoresWindow: true, check: checkPhi3},
+	"Qwen2ForCausalLM":   {name: "qwen2"},
+	"Qwen3ForCausalLM":   {name: "qwen3"},
+}
+
+func refuse(format string, a ...any) error {
+	return &tensor.UnsupportedError{What: fmt.Sprintf(format, a...) + " in GGUF", Hint: "llama.cpp's model of the architecture has no such thing"}
+}
+
+// gemmaScalar is what llama.cpp divides scores by the square root of: the
+// head's width, but for the model of 27B, which it knows by its layers
+// (src/models/gemma2.cpp, gemma3.cpp).
+func gemmaScalar(spec *arch.Spec, layersOf27B int) int {
+	if spec.Layers == layersOf27B {
+		return spec.Hidden / spec.Heads
+	}
+	return spec.HeadDim
+}
+
+func checkGemma2(spec *arch.Spec) error {
+	switch {
+	case spec.AttnSoftcap == 0 || spec.LogitSoftcap == 0:
+		return refuse("Gemma 2 without soft caps")
+	case !spec.Tied || spec.QKVBias:
+		return refuse("Gemma 2 with biases or a head of its own")
+	case spec.QueryScalar != float64(gemmaScalar(spec, 46)):
+		return refuse("Gemma 2 with query_pre_attn_scalar %v", spec.QueryScalar)
+	case pattern(spec) != 2:
+		return refuse("Gemma 2 whose layers do not slide by turns")
+	}
+	return nil
+}
+
+func checkGemma3(spec *arch.Spec) error {
+	switch {
+	case spec.AttnSoftcap != 0 || spec.QKVBias:
+		return refuse("Gemma 3 with biases or soft caps of scores")
+	case spec.LocalRoPE.Type != "default":
+		return refuse("Gemma 3 with RoPE scaling %q of sliding layers", spec.LocalRoPE.Type)
+	case spec.QueryScalar != float64(gemmaScalar(spec, 62)):
+		return refuse("Gemma 3 with query_pre_attn_scalar %v", spec.QueryScalar)
+	case pattern(spec) == 0:
+		return refuse("Gemma 3 whose sliding layers follow no period")
+	}
+	return nil
+}
+
+func checkPhi3(spec *arch.Spec) error {
+	if spec.HeadDim*spec.Heads != spec.Hidden || spec.QKVBias || spec.OBias {
+		return refuse("Phi-3 with biases, or heads that do not fill hidden_size")
+	}
+	return nil
+}
+
+// pattern is the period whose last layer sees everything, 0 where there is none.
+func pattern(spec *arch.Spec) int {
+	for period := 1; period <= spec.Layers+1; period++ {
+		fits := true
+		for l := range spec.Layers {
+			slides := l < len(spec.Sliding) && spec.Sliding[l]
+			fits = fits && slides == ((l+1)%period != 0)
+		}
+		if fits {
+			return period
+		}
+	}
+	return 0
 }
 
 // names are the tensors' names by role; those of layers stand behind "blk.N."
@@ -36,15 +109,29 @@ var names = map[arch.Role]string{
 	arch.AttnNorm: "attn_norm.weight", arch.AttnQ: "attn_q.weight", arch.AttnK: "attn_k.weight", arch.AttnV: "attn_v.weight",
 	arch.AttnO: "attn_output.weight", arch.AttnQBias: "attn_q.bias", arch.AttnKBias: "attn_k.bias", arch.AttnVBias: "attn_v.bias",
 	arch.AttnOBias: "attn_output.bias", arch.QNorm: "attn_q_norm.weight", arch.KNorm: "attn_k_norm.weight",
+	arch.PostAttnNorm: "post_attention_norm.weight", arch.PostFFNNorm: "post_ffw_norm.weight",
 	arch.FFNNorm: "ffn_norm.weight", arch.FFNGate: "ffn_gate.weight", arch.FFNUp: "ffn_up.weight", arch.FFNDown: "ffn_down.weight",
 }
 
-// ropeFreqs is the tensor that stands for llama3 RoPE scaling.
-const ropeFreqs = "rope_freqs.weight"
+// packed are the names of tensors that hold several weights, by the role of each.
+var packed = map[arch.Role]string{
+	arch.AttnQ: "attn_qkv.weight", arch.AttnK: "attn_qkv.weight", arch.AttnV: "attn_qkv.weight",
+	arch.FFNGate: "ffn_up.weight", arch.FFNUp: "ffn_up.weight",
+}
 
-// TensorName is the name a weight has in a GGUF file.
+// The tensors of RoPE scaling: divisors of llama3, of longrope's two kinds.
+const (
+	ropeFreqs = "rope_freqs.weight"
+	ropeLong  = "rope_factors_long.weight"
+	ropeShort = "rope_factors_short.weight"
+)
+
+// TensorName is the name of the tensor that holds a weight in a GGUF file.
 func TensorName(w arch.Weight) (string, error) {
 	name, ok := names[w.Role]
+	if w.Stored != "" {
+		name, ok = packed[w.Role]
+	}
 	if !ok {
 		return "", &tensor.UnsupportedError{What: fmt.Sprintf("weight %q (%v) in GGUF", w.Name, w.Role)}
 	}
@@ -57,7 +144,9 @@ func TensorName(w arch.Weight) (string, error) {
 // entry is one tensor of the file.
 type entry struct {
 	name   string
-	weight arch.Weight // Role 0 for rope_freqs
+	weight arch.Weight   // Role 0 for divisors of RoPE; of a packed tensor all of it
+	parts  []arch.Weight // the weights it holds
+	values []float32     // of one that is no weight
 }
 
 // entries lists the tensors in the order of llama_model_quantize's files: those
@@ -69,10 +158,26 @@ func entries(spec *arch.Spec) ([]entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, entry{name, w})
+		if w.Row > 0 {
+			last := &list[len(list)-1]
+			last.parts = append(last.parts, w)
+			continue
+		}
+		e := entry{name: name, weight: arch.StoredAs([]arch.Weight{w})[0], parts: []arch.Weight{w}}
+		if w.Stored != "" && w.Role == arch.AttnQ {
+			e.weight.Role = arch.AttnV // whose precision llama.cpp gives it
+		}
+		list = append(list, e)
 	}
-	if spec.RoPE.Type == "llama3" {
-		list = append(list, entry{ropeFreqs, arch.Weight{Layer: -1, Shape: tensor.Shape{spec.HeadDim / 2}}})
+	divisors := func(name string, values []float32) {
+		list = append(list, entry{name: name, weight: arch.Weight{Layer: -1, Shape: tensor.Shape{len(values)}}, values: values})
+	}
+	switch r := spec.RoPE; r.Type {
+	case "llama3":
+		divisors(ropeFreqs, ropeFactors(r, spec.HeadDim))
+	case "longrope":
+		divisors(ropeLong, narrow(r.LongFactors))
+		divisors(ropeShort, narrow(r.ShortFactors))
 	}
 	slices.SortFunc(list, func(a, b entry) int {
 		if d := a.weight.Layer - b.weight.Layer; d != 0 {
@@ -81,6 +186,14 @@ func entries(spec *arch.Spec) ([]entry, error) {
 		return strings.Compare(a.name, b.name)
 	})
 	return list, nil
+}
+
+func narrow(x []float64) []float32 {
+	out := make([]float32, len(x))
+	for i, v := range x {
+		out[i] = float32(v)
+	}
+	return out
 }
 
 // headDim is the number of consecutive rows of a weight that are interleaved, 0

@@ -1,8 +1,10 @@
 package togguf
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
@@ -43,7 +45,11 @@ func (k keys) has(name string) bool {
 func (k *keys) model(spec *arch.Spec, f family) error {
 	p := f.name + "."
 	k.add(p+"block_count", uint32(spec.Layers))
-	k.add(p+"context_length", uint32(spec.MaxContext))
+	context := spec.MaxContext
+	if f.ignoresWindow && spec.Window > 0 {
+		context = min(context, spec.Window)
+	}
+	k.add(p+"context_length", uint32(context))
 	k.add(p+"embedding_length", uint32(spec.Hidden))
 	k.add(p+"feed_forward_length", uint32(spec.Intermediate))
 	k.add(p+"attention.head_count", uint32(spec.Heads))
@@ -53,9 +59,21 @@ func (k *keys) model(spec *arch.Spec, f family) error {
 	case "linear":
 		k.add(p+"rope.scaling.type", "linear")
 		k.add(p+"rope.scaling.factor", float32(spec.RoPE.Factor))
+	case "yarn":
+		if err := k.yarn(p, spec.RoPE); err != nil {
+			return err
+		}
+	case "longrope": // whose factors are tensors
+		if f.name != "phi3" {
+			return refuse("longrope of %s", spec.Architecture)
+		}
+		k.add(p+"rope.scaling.type", "longrope")
+		k.add(p+"rope.scaling.attn_factor", float32(cmp.Or(spec.RoPE.Scale, 1)))
+		k.add(p+"rope.scaling.original_context_length", uint32(spec.RoPE.OriginalContext))
 	default:
-		return &tensor.UnsupportedError{What: fmt.Sprintf("RoPE scaling %q in GGUF", spec.RoPE.Type)}
+		return refuse("RoPE scaling %q", spec.RoPE.Type)
 	}
+	k.family(p, spec, f)
 	k.add(p+"rope.freq_base", float32(spec.RoPE.Theta))
 	k.add(p+"attention.layer_norm_rms_epsilon", spec.NormEps)
 	k.add(p+"attention.key_length", uint32(spec.HeadDim))
@@ -64,9 +82,61 @@ func (k *keys) model(spec *arch.Spec, f family) error {
 		k.add(p+"vocab_size", uint32(spec.Vocab))
 	}
 	if f.ropeDim {
-		k.add(p+"rope.dimension_count", uint32(spec.HeadDim))
+		k.add(p+"rope.dimension_count", uint32(spec.Rotary()))
 	}
 	return nil
+}
+
+// yarn adds the keys of that scaling. llama.cpp multiplies cosines and sines by
+// 0.1·ln(factor)+1 itself, and by attn_factor.
+func (k *keys) yarn(p string, r arch.RoPE) error {
+	if !r.WholePairs {
+		return refuse("yarn RoPE scaling with truncate false")
+	}
+	k.add(p+"rope.scaling.type", "yarn")
+	k.add(p+"rope.scaling.factor", float32(r.Factor))
+	k.add(p+"rope.scaling.original_context_length", uint32(r.OriginalContext))
+	if r.BetaFast != 32 {
+		k.add(p+"rope.scaling.yarn_beta_fast", float32(r.BetaFast))
+	}
+	if r.BetaSlow != 1 {
+		k.add(p+"rope.scaling.yarn_beta_slow", float32(r.BetaSlow))
+	}
+	own := 1.0
+	if r.Factor > 1 {
+		own = 0.1*math.Log(r.Factor) + 1
+	}
+	if ratio := r.Scale / own; math.Abs(ratio-1) > 1e-6 {
+		k.add(p+"rope.scaling.attn_factor", float32(ratio))
+	}
+	return nil
+}
+
+// family adds what only some architectures have.
+func (k *keys) family(p string, spec *arch.Spec, f family) {
+	switch f.name {
+	case "gemma2":
+		k.add(p+"attention.sliding_window", uint32(spec.Window))
+		k.add(p+"attn_logit_softcapping", spec.AttnSoftcap)
+		k.add(p+"final_logit_softcapping", spec.LogitSoftcap)
+	case "gemma3":
+		if n := pattern(spec); n != 1 {
+			k.add(p+"attention.sliding_window", uint32(spec.Window))
+			if n != 6 { // llama.cpp's default
+				k.add(p+"attention.sliding_window_pattern", uint32(n))
+			}
+			k.add(p+"rope.freq_base_swa", float32(spec.LocalRoPE.Theta))
+		}
+		if spec.LogitSoftcap != 0 {
+			k.add(p+"final_logit_softcapping", spec.LogitSoftcap)
+		}
+	case "phi3":
+		if spec.RoPE.Type != "longrope" {
+			k.add(p+"rope.scaling.original_context_length", uint32(spec.MaxContext))
+		}
+		// llama.cpp warns of any other; see family.ignoresWindow.
+		k.add(p+"attention.sliding_window", uint32(0))
+	}
 }
 
 // general adds what is known of the model beside its arithmetic
