@@ -66,7 +66,7 @@ func TestCard(t *testing.T) {
 
 func TestStem(t *testing.T) {
 	for in, want := range map[string]string{
-		"Qwen/Qwen3-8B": "Qwen3-8B", "SmolLM2-135M-Instruct.Q4_1": "SmolLM2-135M-Instruct", "m-Q4_K_M": "m", "x-bf16": "x", "m:1?": "m_1_",
+		"Qwen/Qwen3-8B": "Qwen3-8B", "SmolLM2-135M-Instruct.Q4_1": "SmolLM2-135M-Instruct", "m-Q4_K_M": "m", "x-bf16": "x", "x-Q8_0-00001-of-00004": "x", "y-00002-of-00004": "y", "m:1?": "m_1_",
 		"": "model", "..": "model", "Q4_0": "Q4_0",
 	} {
 		if got := Stem(in); got != want {

@@ -1,9 +1,18 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,6 +22,8 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/convert/togguf"
+	"github.com/llama-pajamas/llama-pajamas/format/gguf"
+	"github.com/llama-pajamas/llama-pajamas/modeldir"
 )
 
 // ggufFlags say which GGUF files to write.
@@ -111,4 +122,98 @@ func (g *ggufFlags) importance(ctx context.Context, c *common, ck *checkpoint.Ch
 	}
 	m.File = g.imatrix
 	return m, nil
+}
+
+// ggufFiles are the GGUF files of a folder that convert wrote for llama.cpp; nil
+// for other folders.
+func ggufFiles(dir string) []string {
+	b, err := os.ReadFile(filepath.Join(dir, modeldir.MetadataFile))
+	if err != nil {
+		return nil
+	}
+	m, err := modeldir.ParseMetadata(b)
+	if err != nil || m.Target.Format != "gguf" {
+		return nil
+	}
+	var files []string
+	for _, f := range m.Files {
+		if strings.HasSuffix(f.Name, ".gguf") && filepath.IsLocal(f.Name) {
+			files = append(files, filepath.Join(dir, f.Name))
+		}
+	}
+	return files
+}
+
+// inspectGGUF shows what the file holds on the whole, then keys and tensors, of
+// each file where there are several.
+func inspectGGUF(w io.Writer, paths []string) error {
+	for i, path := range paths {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		g, err := gguf.Open(path)
+		if err != nil {
+			return err
+		}
+		if len(paths) > 1 {
+			fmt.Fprintf(w, "%s\n", filepath.Base(path))
+		}
+		if err := errors.Join(printGGUF(w, g), g.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printGGUF(w io.Writer, g *gguf.Reader) error {
+	fmt.Fprintf(w, "GGUF version %d, alignment %d, %d keys, %d tensors\n", g.Version(), g.Alignment(), len(g.Values()), len(g.Infos()))
+	fmt.Fprintf(w, "%s\n\n", ggufSummary(g))
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, v := range g.Values() {
+		fmt.Fprintf(tw, "%s\t%s\n", v.Key, v.Summary(60))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	return printTensors(w, g.Tensors())
+}
+
+// ggufSummary says in a line what kind of file it is, how large, and which types
+// its tensors have.
+func ggufSummary(g *gguf.Reader) string {
+	var parts []string
+	for _, key := range []string{"general.type", "general.architecture"} {
+		if v, ok := g.Value(key); ok {
+			parts = append(parts, strings.Trim(v.Summary(40), `"`))
+		}
+	}
+	if v, ok := g.Value("general.file_type"); ok {
+		if n, err := v.Int(); err == nil && n >= 0 && n <= math.MaxUint32 {
+			parts = append(parts, "file type "+togguf.FileType(n).String())
+		}
+	}
+	var elements, bytes int64
+	types := map[string]int{}
+	for _, i := range g.Infos() {
+		n, _ := i.Shape.Elements()
+		elements, bytes = elements+n, bytes+i.Bytes
+		types[i.Type.String()]++
+	}
+	if elements > 0 {
+		parts = append(parts, count(elements)+" elements", fmt.Sprintf("%s of tensors, %.3f bits each", humanBytes(bytes), float64(bytes)*8/float64(elements)))
+	}
+	var kinds []string
+	for _, t := range slices.SortedFunc(maps.Keys(types), func(a, b string) int { return cmp.Or(types[b]-types[a], strings.Compare(a, b)) }) {
+		kinds = append(kinds, fmt.Sprintf("%d %s", types[t], t))
+	}
+	if v, ok := g.Value("split.count"); ok {
+		if n, err := v.Int(); err == nil && n > 1 {
+			no := int64(0)
+			if v, ok := g.Value("split.no"); ok {
+				no, _ = v.Int()
+			}
+			parts = append(parts, fmt.Sprintf("file %d of %d", no+1, n))
+		}
+	}
+	return strings.Join(append(parts, strings.Join(kinds, ", ")), "; ")
 }

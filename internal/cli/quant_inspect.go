@@ -13,7 +13,6 @@ import (
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
-	"github.com/llama-pajamas/llama-pajamas/format/gguf"
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
 	"github.com/llama-pajamas/llama-pajamas/format/safetensors"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
@@ -51,11 +50,14 @@ func runInspect(ctx context.Context, w io.Writer, path string) error {
 		if isMLX(path) {
 			return inspectMLX(ctx, w, path)
 		}
+		if shards := ggufFiles(path); len(shards) > 0 {
+			return inspectGGUF(w, shards)
+		}
 		return inspectCheckpoint(ctx, w, path)
 	case ext == ".onnx":
 		return inspectONNX(w, path)
 	case ext == ".gguf":
-		return inspectGGUF(w, path)
+		return inspectGGUF(w, []string{path})
 	case ext == ".safetensors":
 		return inspectSafetensors(w, path)
 	}
@@ -115,23 +117,6 @@ func inspectONNX(w io.Writer, path string) error {
 	}
 	defer f.Close()
 	return onnx.Describe(w, f.Model)
-}
-
-func inspectGGUF(w io.Writer, path string) error {
-	g, err := gguf.Open(path)
-	if err != nil {
-		return err
-	}
-	defer g.Close()
-	fmt.Fprintf(w, "GGUF version %d, alignment %d, %d keys, %d tensors\n\n", g.Version(), g.Alignment(), len(g.Values()), len(g.Infos()))
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, v := range g.Values() {
-		fmt.Fprintf(tw, "%s\t%s\n", v.Key, v.Summary(60))
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	return printTensors(w, g.Tensors())
 }
 
 func inspectSafetensors(w io.Writer, path string) error {
