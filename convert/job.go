@@ -295,7 +295,17 @@ func (j *Job) Publish() error {
 	if err := os.RemoveAll(stage); err != nil {
 		return fmt.Errorf("remove the staging folder: %w", err)
 	}
-	return nil
+	return j.writeManifests()
+}
+
+// writeManifests lists all artifacts that now lie in the output folder, for
+// this program's runtimes and for ONNX Runtime's model packages.
+func (j *Job) writeManifests() error {
+	source := modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()}
+	if err := modeldir.WriteManifest(j.opts.Output, modeldir.Tool{Name: ToolName, Version: Version}, source); err != nil {
+		return err
+	}
+	return modeldir.WritePackage(j.opts.Output)
 }
 
 func restore(old, final string) error {
