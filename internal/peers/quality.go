@@ -32,6 +32,7 @@ type measured struct {
 	Bytes         int64           `json:"weight_bytes"`
 	BitsPerWeight float64         `json:"bits_per_weight"`
 	Fidelity      fidelity.Result `json:"fidelity"`
+	Imatrix       *imatrixSource  `json:"imatrix,omitempty"` // what its importance matrix is made from
 	// Commit and Date are those of the measurement: a report is filled by
 	// several runs.
 	Commit string `json:"commit,omitempty"`
@@ -172,6 +173,11 @@ func (j *judge) measure(ctx context.Context, a *artifact, parameters int64) (*me
 	var err error
 	if m.Bytes, err = a.weightBytes(); err != nil {
 		return nil, err
+	}
+	if a.imatrix != nil {
+		if m.Imatrix, err = a.imatrix.describe(); err != nil {
+			return nil, err
+		}
 	}
 	m.BitsPerWeight = float64(m.Bytes) * 8 / float64(parameters)
 	logits, vocab, err := j.logits(ctx, a)
@@ -322,7 +328,7 @@ func quality(ctx context.Context, o qualityOptions) (err error) {
 	mine := o.wanted(ourArtifacts(o.recipes))
 	peers := o.peers(s)
 	if slices.ContainsFunc(peers, func(a *artifact) bool { return a.imatrix != nil }) {
-		if report.Imatrix, err = o.imatrix.describe(); err != nil {
+		if report.imatrix, err = o.imatrix.describe(); err != nil {
 			return err
 		}
 	}

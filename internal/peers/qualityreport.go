@@ -10,22 +10,24 @@ import (
 
 // qualityReport is the quality of every artifact of one sample.
 type qualityReport struct {
-	Machine       machine        `json:"machine"` // of the last run
-	Sample        string         `json:"sample"`
-	Parameters    int64          `json:"parameters"`
-	Text          string         `json:"text"`
-	TextSHA256    string         `json:"text_sha256"`
-	Tokens        int            `json:"tokens"`
-	Window        int            `json:"window"`
-	Seed          uint64         `json:"permutation_seed,omitempty"`
-	PermutedDelta float64        `json:"permuted_max_abs_logit_delta,omitempty"`
-	Imatrix       *imatrixSource `json:"imatrix,omitempty"` // of llama.cpp's rows of that name
-	Rows          []measured     `json:"rows"`
-	Failed        []failure      `json:"failed,omitempty"`
+	Machine       machine    `json:"machine"` // of the last run
+	Sample        string     `json:"sample"`
+	Parameters    int64      `json:"parameters"`
+	Text          string     `json:"text"`
+	TextSHA256    string     `json:"text_sha256"`
+	Tokens        int        `json:"tokens"`
+	Window        int        `json:"window"`
+	Seed          uint64     `json:"permutation_seed,omitempty"`
+	PermutedDelta float64    `json:"permuted_max_abs_logit_delta,omitempty"`
+	Rows          []measured `json:"rows"`
+	Failed        []failure  `json:"failed,omitempty"`
 
 	dir   string
 	keep  bool
 	again []*artifact // ours that are to be measured anew
+	// imatrix is what this run's importance matrix is made from; nil where it
+	// makes none.
+	imatrix *imatrixSource
 }
 
 func (r *qualityReport) find(maker, name string) *measured {
@@ -56,9 +58,6 @@ func (r *qualityReport) keepOthers() error {
 	if r.PermutedDelta == 0 {
 		r.Seed, r.PermutedDelta = last.Seed, last.PermutedDelta
 	}
-	if r.Imatrix == nil {
-		r.Imatrix = last.Imatrix
-	}
 	isAgain := func(label string) bool {
 		return slices.ContainsFunc(r.again, func(a *artifact) bool { return a.label() == label })
 	}
@@ -69,7 +68,7 @@ func (r *qualityReport) keepOthers() error {
 	}
 	for _, m := range last.Rows {
 		again := isAgain(m.label())
-		other := strings.HasSuffix(m.Name, imatrixSuffix) && last.Imatrix != nil && *last.Imatrix != *r.Imatrix
+		other := m.Imatrix != nil && r.imatrix != nil && *m.Imatrix != *r.imatrix
 		if !again && !other && !r.has(m.label()) {
 			r.Rows = append(r.Rows, m)
 		}
@@ -126,8 +125,8 @@ func (r *qualityReport) table(plain *qualityReport) string {
 	if r.Sample != storiesSample {
 		b.WriteString(" The row F32 says what llama.cpp's runtime itself differs by (its cache is float16).")
 	}
-	if r.Imatrix != nil {
-		fmt.Fprintf(&b, " The importance matrix of the rows “imatrix” is of the first %d tokens of %s (sha256 %.16s…), the text of this project's own calibration; no file saw the text that is measured on.", r.Imatrix.Tokens, r.Imatrix.Text, r.Imatrix.SHA256)
+	for _, i := range r.imatrices() {
+		fmt.Fprintf(&b, " The importance matrix of the rows “imatrix” is of the first %d tokens of %s (sha256 %.16s…), the text of this project's own calibration; no file saw the text that is measured on.", i.Tokens, i.Text, i.SHA256)
 	}
 	b.WriteString("\n\n")
 	if r.PermutedDelta > 0 {
@@ -171,6 +170,17 @@ func (r *qualityReport) table(plain *qualityReport) string {
 		fmt.Fprintf(&b, "\nRows are of several runs (commit, date): %s.\n", strings.Join(dates, "; "))
 	}
 	return b.String()
+}
+
+// imatrices are what the rows' importance matrices were made from.
+func (r *qualityReport) imatrices() []imatrixSource {
+	var out []imatrixSource
+	for _, m := range r.Rows {
+		if m.Imatrix != nil && !slices.Contains(out, *m.Imatrix) {
+			out = append(out, *m.Imatrix)
+		}
+	}
+	return out
 }
 
 // command is how the report was made.

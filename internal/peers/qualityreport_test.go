@@ -45,9 +45,10 @@ func TestQualityReport(t *testing.T) {
 func TestKeepOthers(t *testing.T) {
 	dir := t.TempDir()
 	one, two := &imatrixSource{Text: "a"}, &imatrixSource{Text: "b"}
-	last := qualityReport{Sample: plainSample, Tokens: 10, TextSHA256: "x", Imatrix: one, dir: dir, Rows: []measured{
+	last := qualityReport{Sample: plainSample, Tokens: 10, TextSHA256: "x", dir: dir, Rows: []measured{
 		row(ours, "int4", 1, 1), row(ours, "int8", 2, 1), row(llama, "Q4_0", 3, 1), row(llama, "Q4_0"+imatrixSuffix, 4, 1),
 	}, Failed: []failure{{"onnxruntime-genai bad", "no"}}}
+	last.Rows[3].Imatrix = one
 	if err := last.write(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestKeepOthers(t *testing.T) {
 		{"other matrix", 10, two, "int8, Q4_0"},
 		{"other text", 11, one, ""},
 	} {
-		r := qualityReport{Sample: plainSample, Tokens: c.tokens, TextSHA256: "x", Imatrix: c.im, dir: dir, again: ourArtifacts([]string{"int4"})}
+		r := qualityReport{Sample: plainSample, Tokens: c.tokens, TextSHA256: "x", imatrix: c.im, dir: dir, again: ourArtifacts([]string{"int4"})}
 		if err := r.keepOthers(); err != nil {
 			t.Fatal(err)
 		}
