@@ -45,6 +45,7 @@ type Artifact struct {
 	Metadata  modeldir.Metadata
 
 	counts roundings
+	added  []string // files beside the plan's, below Dir
 }
 
 // New plans a conversion: checks the checkpoint against its architecture,

@@ -157,6 +157,15 @@ func floor(s *arch.Spec, r *recipe.Recipe) (whole, body float64) {
 	return bits / n, bodyBits / bodyN
 }
 
+// SetSelfTest adds selftest.json to the staged artifact i.
+func (j *Job) SetSelfTest(i int, s *modeldir.SelfTest) error {
+	if err := s.Write(j.Staged(i)); err != nil {
+		return fmt.Errorf("add a self-test to %s: %w", j.Artifacts[i].Dir, err)
+	}
+	j.Artifacts[i].added = append(j.Artifacts[i].added, modeldir.SelfTestFile)
+	return nil
+}
+
 // WriteMetadata hashes the staged files and the sources and writes each
 // artifact's metadata.json. Call it after [Job.Write], and after verify has
 // filled in the fidelity of the artifacts.
@@ -184,6 +193,7 @@ func (j *Job) WriteMetadata(ctx context.Context) error {
 		for _, f := range pa.Files {
 			names = append(names, f.Name)
 		}
+		names = append(names, a.added...)
 		slices.Sort(names)
 		records[i] = make([]modeldir.FileRecord, len(names))
 		for k, name := range names {

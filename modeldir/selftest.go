@@ -1,6 +1,7 @@
 package modeldir
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // SelfTestVersion is the schema number of [SelfTest]. Readers refuse a higher
@@ -35,6 +37,21 @@ type SelfTestCase struct {
 type TokenLogit struct {
 	ID    int32   `json:"id"`
 	Logit float32 `json:"logit"`
+}
+
+// LargestLogits lists the n largest logits of a row, the largest first, of equal
+// ones the lower ids.
+func LargestLogits(row []float32, n int) []TokenLogit {
+	ids := make([]int32, len(row))
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	slices.SortStableFunc(ids, func(a, b int32) int { return cmp.Compare(row[b], row[a]) })
+	var top []TokenLogit
+	for _, id := range ids[:min(n, len(ids))] {
+		top = append(top, TokenLogit{ID: id, Logit: row[id]})
+	}
+	return top
 }
 
 // ParseSelfTest reads selftest.json.

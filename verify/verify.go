@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,16 @@ type Result struct {
 	Fidelity modeldir.Fidelity
 	// Problems say in what the artifact fails; empty for a good one.
 	Problems []string
+	// SelfTest holds some of the artifact's own logits, by which a device can be
+	// compared with the arithmetic that was measured here.
+	SelfTest *modeldir.SelfTest
 }
+
+// selfTestLengths are the prompts of a self-test: so many of the text's first
+// tokens. selfTestTop is how many logits are kept of each.
+var selfTestLengths = []int{8, 24, 64}
+
+const selfTestTop = 20
 
 // Run compares every artifact with the reference. An artifact that cannot be
 // loaded or yields no finite logits is an error.
@@ -346,7 +356,8 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	s := newStream(&v.runner, m, v.step(m))
 	defer s.close()
 	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
-	acc, err := v.compare(ctx, s)
+	r.SelfTest = &modeldir.SelfTest{Reference: "the same file, " + cmp.Or(m.arithmetic, "on the CPU") + ", ONNX Runtime " + v.Library.Version()}
+	acc, err := v.compare(ctx, s, r.SelfTest)
 	if err != nil {
 		return r, err
 	}
@@ -381,8 +392,8 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 
 // compare runs a model and adds up the differences of its logits from the
 // reference's; without a reference from themselves, which leaves the
-// perplexity.
-func (v *verifier) compare(ctx context.Context, s *stream) (*fidelity.Accumulator, error) {
+// perplexity. own receives some of its logits.
+func (v *verifier) compare(ctx context.Context, s *stream, own *modeldir.SelfTest) (*fidelity.Accumulator, error) {
 	acc := &fidelity.Accumulator{}
 	var want []float32
 	if v.ref != nil {
@@ -390,6 +401,11 @@ func (v *verifier) compare(ctx context.Context, s *stream) (*fidelity.Accumulato
 	}
 	i := 0
 	err := s.logits(ctx, v.tokens, v.windows, func(w fidelity.Window, pos int, row []float32) error {
+		if n := pos + 1; w.Start == 0 && slices.Contains(selfTestLengths, n) && len(own.Cases) < len(selfTestLengths) {
+			own.Cases = append(own.Cases, modeldir.SelfTestCase{
+				Tokens: slices.Clone(v.tokens[:n]), Top: modeldir.LargestLogits(row, selfTestTop),
+			})
+		}
 		ref := row
 		if v.ref != nil {
 			if len(row) != len(want) {

@@ -104,6 +104,11 @@ func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool,
 			broken[a.Dir] = errors.New(shorten(err, job.Staged(i), a.Dir))
 			continue
 		}
+		if own := results[0].SelfTest; own != nil && len(own.Cases) > 0 {
+			if err := job.SetSelfTest(i, own); err != nil {
+				return false, err
+			}
+		}
 		for _, p := range enterFidelity(a, results[0]) {
 			problems = true
 			fmt.Fprintf(c.Err, "%s: %s\n", a.Dir, p)

@@ -336,31 +336,9 @@ func (o *selftestOptions) reference(ctx context.Context, c *common, cmd *cobra.C
 		if err != nil {
 			return nil, err
 		}
-		ref.Cases = append(ref.Cases, modeldir.SelfTestCase{Tokens: ids, Top: largestLogits(row, topTokens)})
+		ref.Cases = append(ref.Cases, modeldir.SelfTestCase{Tokens: ids, Top: modeldir.LargestLogits(row, topTokens)})
 	}
 	return ref, nil
-}
-
-// largestLogits lists the n largest of a row.
-func largestLogits(row []float32, n int) []modeldir.TokenLogit {
-	ids := make([]int32, len(row))
-	for i := range ids {
-		ids[i] = int32(i)
-	}
-	slices.SortStableFunc(ids, func(a, b int32) int {
-		switch {
-		case row[a] > row[b]:
-			return -1
-		case row[a] < row[b]:
-			return 1
-		}
-		return 0
-	})
-	var top []modeldir.TokenLogit
-	for _, id := range ids[:min(n, len(ids))] {
-		top = append(top, modeldir.TokenLogit{ID: id, Logit: row[id]})
-	}
-	return top
 }
 
 // selftestSpeed is medians over rounds, beside what memory bandwidth allows.
