@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,12 +25,25 @@ type ggufArch struct {
 	permuted bool
 	// biased: q, k and v always have biases, so that config.json says nothing.
 	biased bool
+	// lessOne: norms are stored with the 1 added that the model adds.
+	lessOne bool
+	// names of layer tensors that differ from [ggufLayer].
+	names map[string]string
 }
 
 var ggufArchs = map[string]ggufArch{
-	"llama": {"LlamaForCausalLM", "llama", true, false},
-	"qwen2": {"Qwen2ForCausalLM", "qwen2", false, true},
-	"qwen3": {"Qwen3ForCausalLM", "qwen3", false, false},
+	"gemma2": {class: "Gemma2ForCausalLM", modelType: "gemma2", lessOne: true, names: gemmaNames},
+	"gemma3": {class: "Gemma3ForCausalLM", modelType: "gemma3_text", lessOne: true, names: gemmaNames},
+	"llama":  {class: "LlamaForCausalLM", modelType: "llama", permuted: true},
+	"phi3": {class: "Phi3ForCausalLM", modelType: "phi3", names: map[string]string{
+		"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj",
+	}},
+	"qwen2": {class: "Qwen2ForCausalLM", modelType: "qwen2", biased: true},
+	"qwen3": {class: "Qwen3ForCausalLM", modelType: "qwen3"},
+}
+
+var gemmaNames = map[string]string{
+	"post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm", "post_ffw_norm": "post_feedforward_layernorm",
 }
 
 // ggufGlobals and ggufLayer map GGUF tensor names to Hugging Face ones, without
@@ -54,15 +68,21 @@ var ggufLayer = map[string]string{
 	"ffn_down":    "mlp.down_proj",
 }
 
-// ropeFreqs is the tensor that stands for llama3 RoPE scaling.
-const ropeFreqs = "rope_freqs.weight"
+// The tensors of RoPE scaling, which are in the config: divisors of llama3 and
+// of longrope.
+const (
+	ropeFreqs = "rope_freqs.weight"
+	ropeLong  = "rope_factors_long.weight"
+	ropeShort = "rope_factors_short.weight"
+)
 
 var layerTensor = regexp.MustCompile(`^blk\.(\d{1,4})\.([a-z_]+)\.(weight|bias)$`)
 
-// hfName translates a GGUF tensor name; ok is false for names of other models.
-func hfName(name string) (hf string, ok bool) {
+// hfName translates the name of a tensor of architecture a; ok is false for names
+// of other models.
+func (a ggufArch) hfName(name string) (hf string, ok bool) {
 	if m := layerTensor.FindStringSubmatch(name); m != nil {
-		if part := ggufLayer[m[2]]; part != "" {
+		if part := cmp.Or(a.names[m[2]], ggufLayer[m[2]]); part != "" {
 			return "model.layers." + m[1] + "." + part + "." + m[3], true
 		}
 		return "", false
@@ -159,10 +179,10 @@ func openGGUFFolder(dir, name string, o Options) (*Checkpoint, error) {
 // addGGUFTensors adds a file's tensors under their Hugging Face names.
 func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
 	for _, t := range r.Tensors() {
-		if t.Name == ropeFreqs {
+		if t.Name == ropeFreqs || cfg.arch == "phi3" && (t.Name == ropeLong || t.Name == ropeShort) {
 			continue // is in the config
 		}
-		name, ok := hfName(t.Name)
+		name, ok := ggufArchs[cfg.arch].hfName(t.Name)
 		if !ok {
 			return &tensor.UnsupportedError{
 				What: fmt.Sprintf("tensor %.100q in a GGUF file of architecture %q", t.Name, cfg.arch),
@@ -184,10 +204,26 @@ func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
 			}
 			t.Reader = &headRows{src: t.Reader, heads: heads, dim: cfg.HeadDim, cols: cols}
 		}
+		if ggufArchs[cfg.arch].lessOne && strings.HasSuffix(name, "norm.weight") {
+			t.Type, t.Reader = tensor.F32.String(), lessOne{t.Reader}
+		}
 		t.Name = name
 		c.tensors = append(c.tensors, t)
 	}
 	return nil
+}
+
+// lessOne reads norms as Gemma's checkpoints hold them, 1 less than what is
+// multiplied. [Checkpoint.Tensor] adds it again.
+type lessOne struct{ tensor.Reader }
+
+// ReadFloat32 implements [tensor.Reader].
+func (r lessOne) ReadFloat32(dst []float32, offset int64) error {
+	err := r.Reader.ReadFloat32(dst, offset)
+	for i := range dst {
+		dst[i]--
+	}
+	return err
 }
 
 // rowsCols is the shape of a matrix, or of a bias as one of width 1.

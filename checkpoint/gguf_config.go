@@ -40,6 +40,16 @@ type ggufConfig struct {
 	DType         string       `json:"torch_dtype"`
 	VocabSize     int          `json:"vocab_size"`
 
+	// What only some architectures have.
+	HiddenActivation string      `json:"hidden_activation,omitempty"`
+	SlidingWindow    int         `json:"sliding_window,omitempty"`
+	WindowPattern    int         `json:"sliding_window_pattern,omitempty"`
+	QueryScalar      int         `json:"query_pre_attn_scalar,omitempty"`
+	AttnSoftcap      json.Number `json:"attn_logit_softcapping,omitempty"`
+	LogitSoftcap     json.Number `json:"final_logit_softcapping,omitempty"`
+	LocalTheta       json.Number `json:"rope_local_base_freq,omitempty"`
+	PartialRotary    json.Number `json:"partial_rotary_factor,omitempty"`
+
 	arch string // general.architecture
 }
 
@@ -50,6 +60,12 @@ type ropeScaling struct {
 	LowFreqFactor   json.Number `json:"low_freq_factor,omitempty"`
 	HighFreqFactor  json.Number `json:"high_freq_factor,omitempty"`
 	OriginalContext int         `json:"original_max_position_embeddings,omitempty"`
+
+	AttentionFactor json.Number   `json:"attention_factor,omitempty"`
+	BetaFast        json.Number   `json:"beta_fast,omitempty"`
+	BetaSlow        json.Number   `json:"beta_slow,omitempty"`
+	ShortFactor     []json.Number `json:"short_factor,omitempty"`
+	LongFactor      []json.Number `json:"long_factor,omitempty"`
 }
 
 // ggufKeys reads the keys of one architecture and keeps the first error.
@@ -165,6 +181,7 @@ func (k *ggufKeys) config(find func(string) (*tensor.Tensor, bool)) (*ggufConfig
 	}
 	k.sizes(cfg)
 	k.rope(cfg, find)
+	k.family(cfg, find)
 	embd, ok := find("token_embd.weight")
 	if !ok || len(embd.Shape) != 2 {
 		k.keep(&tensor.FormatError{Path: k.r.Path(), Offset: -1, Field: "tensor token_embd.weight", Err: errors.New("is missing or no matrix: the file holds no language model")})
@@ -196,7 +213,12 @@ func (k *ggufKeys) sizes(cfg *ggufConfig) {
 		cfg.HeadDim = n
 	}
 	for _, key := range []string{"attention.value_length", "rope.dimension_count"} {
-		if n, ok := k.integer(key); ok && n != cfg.HeadDim {
+		n, ok := k.integer(key)
+		if k.arch == "phi3" && key == "rope.dimension_count" && ok && n > 0 && n < cfg.HeadDim {
+			cfg.PartialRotary = json.Number(strconv.FormatFloat(float64(n)/float64(cfg.HeadDim), 'g', -1, 64))
+			continue
+		}
+		if ok && n != cfg.HeadDim {
 			k.keep(&tensor.UnsupportedError{What: fmt.Sprintf("GGUF key %s.%s = %d where the heads have %d", k.arch, key, n, cfg.HeadDim)})
 		}
 	}
@@ -231,8 +253,15 @@ func (k *ggufKeys) rope(cfg *ggufConfig, find func(string) (*tensor.Tensor, bool
 	}
 	orig, _ := k.integer("rope.scaling.original_context_length")
 	k.used["rope.scaling.finetuned"] = true
+	if _, ok := find(ropeLong); ok && k.arch == "phi3" {
+		k.longrope(cfg, orig, find)
+		return
+	}
 	if typ != "" && typ != "none" {
 		cfg.RopeScaling = &ropeScaling{Type: typ, Factor: float32Number(factor), OriginalContext: orig}
+	}
+	if typ == "yarn" {
+		k.yarn(cfg.RopeScaling, factor)
 	}
 	t, ok := find(ropeFreqs)
 	if !ok || k.err != nil {
@@ -245,6 +274,103 @@ func (k *ggufKeys) rope(cfg *ggufConfig, find func(string) (*tensor.Tensor, bool
 	var err error
 	cfg.RopeScaling, err = llama3Scaling(t, theta, cfg.HeadDim)
 	k.keep(err)
+}
+
+// yarn reads the rest of that scaling. llama.cpp multiplies cosines and sines by
+// 0.1·ln(factor)+1 itself, and by attn_factor.
+func (k *ggufKeys) yarn(r *ropeScaling, factor float64) {
+	if f, ok := k.float("rope.scaling.yarn_beta_fast"); ok {
+		r.BetaFast = float32Number(f)
+	}
+	if f, ok := k.float("rope.scaling.yarn_beta_slow"); ok {
+		r.BetaSlow = float32Number(f)
+	}
+	if f, ok := k.float("rope.scaling.attn_factor"); ok && f != 1 && factor > 1 {
+		r.AttentionFactor = json.Number(strconv.FormatFloat(f*(0.1*math.Log(factor)+1), 'g', -1, 64))
+	}
+	// What files of the converter hold beside, llama.cpp does not use.
+	for _, key := range []string{"rope.scaling.yarn_attn_factor", "rope.scaling.yarn_log_multiplier"} {
+		if f, ok := k.float(key); ok && f != 0 && f != 1 {
+			k.keep(&tensor.UnsupportedError{What: fmt.Sprintf("GGUF key %s.%s = %v", k.arch, key, f)})
+		}
+	}
+}
+
+// longrope reads the factors of Phi-3, which are tensors.
+func (k *ggufKeys) longrope(cfg *ggufConfig, original int, find func(string) (*tensor.Tensor, bool)) {
+	r := &ropeScaling{Type: "longrope", OriginalContext: original}
+	if f, ok := k.float("rope.scaling.attn_factor"); ok {
+		r.AttentionFactor = float32Number(f)
+	}
+	read := func(name string) []json.Number {
+		t, ok := find(name)
+		if !ok || t.Elements() > 1<<16 {
+			k.keep(&tensor.FormatError{Path: k.r.Path(), Offset: -1, Field: "tensor " + name, Err: errors.New("is missing or no list of factors")})
+			return nil
+		}
+		x := make([]float32, t.Elements())
+		k.keep(t.ReadWeights(x, 0))
+		out := make([]json.Number, len(x))
+		for i, v := range x {
+			out[i] = float32Number(float64(v))
+		}
+		return out
+	}
+	r.ShortFactor, r.LongFactor = read(ropeShort), read(ropeLong)
+	cfg.RopeScaling = r
+}
+
+// family reads what only some architectures have.
+func (k *ggufKeys) family(cfg *ggufConfig, find func(string) (*tensor.Tensor, bool)) {
+	window := func() {
+		if n, ok := k.integer("attention.sliding_window"); ok && n > 0 {
+			cfg.SlidingWindow = n
+		}
+	}
+	// llama.cpp knows the model of 27B by its layers, and divides its scores by
+	// another root (src/models/gemma2.cpp, gemma3.cpp).
+	scalar := func(layersOf27B int) {
+		cfg.QueryScalar = cfg.HeadDim
+		if cfg.Layers == layersOf27B {
+			cfg.QueryScalar = cfg.HiddenSize / cfg.Heads
+		}
+	}
+	softcap := func(key string, def float64) json.Number {
+		f, ok := k.float(key)
+		if !ok {
+			f = def
+		}
+		if f == 0 {
+			return ""
+		}
+		return float32Number(f)
+	}
+	if k.arch == "gemma2" || k.arch == "gemma3" {
+		cfg.HiddenAct, cfg.HiddenActivation = "gelu_pytorch_tanh", "gelu_pytorch_tanh"
+		window()
+		cfg.LogitSoftcap = softcap("final_logit_softcapping", map[string]float64{"gemma2": 30}[k.arch])
+	}
+	switch k.arch {
+	case "gemma2":
+		scalar(46)
+		cfg.AttnSoftcap = softcap("attn_logit_softcapping", 50)
+	case "gemma3":
+		scalar(62)
+		if cfg.SlidingWindow == 0 { // every layer sees all
+			cfg.SlidingWindow, cfg.WindowPattern = cfg.MaxPositions, 1
+			return
+		}
+		cfg.LocalTheta = "10000.0"
+		if f, ok := k.float("rope.freq_base_swa"); ok {
+			cfg.LocalTheta = float32Number(f)
+		}
+		cfg.WindowPattern = 6
+		if n, ok := k.integer("attention.sliding_window_pattern"); ok {
+			cfg.WindowPattern = n
+		}
+	case "phi3":
+		window()
+	}
 }
 
 // llama3Scaling finds the parameters whose divisors a rope_freqs tensor holds

@@ -213,6 +213,18 @@ func TestGGUFConfig(t *testing.T) {
 		m.add("rope_freqs.weight", 32)
 		m.values["rope_freqs.weight"] = divisors(llama31, 64)
 	}
+	gemma := func(m *model) {
+		for _, part := range []string{"q", "k", "v"} {
+			m.drop("blk.0.attn_" + part + ".bias")
+		}
+		for _, part := range []string{"post_attention", "post_ffw"} {
+			m.add("blk.0."+part+"_norm.weight", 8)
+		}
+		if m.keys["general.architecture"] == "gemma3" {
+			m.add("blk.0.attn_q_norm.weight", 4)
+			m.add("blk.0.attn_k_norm.weight", 4)
+		}
+	}
 	for _, tc := range []struct {
 		name, arch string
 		change     func(*model)
@@ -238,6 +250,41 @@ func TestGGUFConfig(t *testing.T) {
 		{"linear of 2023", "llama", func(m *model) { m.keys["llama.rope.scale_linear"] = float32(4) }, func(s *arch.Spec) bool { return s.RoPE.Type == "linear" && s.RoPE.Factor == 4 }},
 		{"no scaling", "llama", func(m *model) { m.keys["llama.rope.scaling.type"] = "none" }, func(s *arch.Spec) bool { return s.RoPE.Type == "default" }},
 		{"llama3", "llama", wide, func(s *arch.Spec) bool { return cmp.Equal(s.RoPE, llama31) && s.HeadDim == 64 }},
+		{"gemma3", "gemma3", func(m *model) { gemma(m); m.keys["gemma3.attention.sliding_window"] = uint32(16) }, func(s *arch.Spec) bool {
+			return s.Architecture == "Gemma3ForCausalLM" && s.QKNorm && s.GELU && s.Window == 16 && s.Sliding[0] && s.LocalRoPE.Theta == 10000 && s.QueryScalar == 4 && s.LogitSoftcap == 0
+		}},
+		{"gemma3 keys", "gemma3", func(m *model) {
+			gemma(m)
+			m.keys["gemma3.attention.sliding_window"], m.keys["gemma3.attention.sliding_window_pattern"] = uint32(16), uint32(1)
+			m.keys["gemma3.rope.freq_base_swa"], m.keys["gemma3.final_logit_softcapping"] = float32(5), float32(20)
+		}, func(s *arch.Spec) bool { return !s.Sliding[0] && s.LocalRoPE.Theta == 5 && s.LogitSoftcap == 20 }},
+		{"gemma3 without a window", "gemma3", gemma, func(s *arch.Spec) bool { return !s.Sliding[0] }},
+		{"gemma2", "gemma2", gemma, func(s *arch.Spec) bool {
+			return s.Architecture == "Gemma2ForCausalLM" && s.AttnSoftcap == 50 && s.LogitSoftcap == 30 && s.QueryScalar == 4
+		}},
+		{"phi3", "phi3", func(m *model) {
+			for _, name := range []string{"attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"} {
+				m.drop("blk.0." + name + ".weight")
+				m.drop("blk.0." + name + ".bias")
+			}
+			m.add("blk.0.attn_qkv.weight", 16, 8)
+			m.add("blk.0.ffn_up.weight", 24, 8)
+			m.keys["phi3.rope.dimension_count"], m.keys["phi3.attention.sliding_window"] = uint32(2), uint32(16)
+			m.keys["phi3.rope.scaling.attn_factor"], m.keys["phi3.rope.scaling.original_context_length"] = float32(1.5), uint32(32)
+			for name, v := range map[string]float32{"rope_factors_long.weight": 3, "rope_factors_short.weight": 2} {
+				m.add(name, 1)
+				m.values[name] = tensor.Floats{v}
+			}
+		}, func(s *arch.Spec) bool {
+			return s.Packed && s.RotaryDim == 2 && s.Window == 16 && s.RoPE.Type == "longrope" && s.RoPE.Scale == 1.5 && s.RoPE.OriginalContext == 32 &&
+				s.RoPE.LongFactors[0] == 3 && s.RoPE.ShortFactors[0] == 2
+		}},
+		{"yarn", "qwen2", func(m *model) {
+			m.keys["qwen2.rope.scaling.type"], m.keys["qwen2.rope.scaling.factor"] = "yarn", float32(4)
+			m.keys["qwen2.rope.scaling.original_context_length"], m.keys["qwen2.rope.scaling.yarn_beta_fast"] = uint32(32), float32(16)
+		}, func(s *arch.Spec) bool {
+			return s.RoPE.Type == "yarn" && s.RoPE.Factor == 4 && s.RoPE.OriginalContext == 32 && s.RoPE.BetaFast == 16 && s.RoPE.Scale > 1.138 && s.RoPE.Scale < 1.139
+		}},
 		{"experts 0", "llama", func(m *model) { m.keys["llama.expert_count"] = uint32(0) }, func(s *arch.Spec) bool { return true }},
 		{"qwen2", "qwen2", nil, func(s *arch.Spec) bool { return s.QKVBias && s.Architecture == "Qwen2ForCausalLM" }},
 	} {
@@ -268,7 +315,7 @@ func TestGGUFRefused(t *testing.T) {
 		want        string
 		unsupported bool
 	}{
-		{"architecture", set("general.architecture", "mamba"), `GGUF architecture "mamba" (known are llama, qwen2, qwen3)`, true},
+		{"architecture", set("general.architecture", "mamba"), `GGUF architecture "mamba" (known are gemma2, gemma3, llama, phi3, qwen2, qwen3)`, true},
 		{"projector", set("general.type", "mmproj"), `general.type "mmproj"`, true},
 		{"experts", set("llama.expert_count", uint32(8)), "GGUF key llama.expert_count = 8", true},
 		{"window", set("llama.attention.sliding_window", uint32(4096)), "llama.attention.sliding_window = 4096", true},
