@@ -30,7 +30,7 @@ var level = map[string]int{
 	"infer": 3, "infer/onnxruntime": 3, "infer/llamacpp": 3, "infer/mlxlm": 3,
 	"chat": 4, "verify": 4, "autoselect": 4,
 	"internal/cli":            5,
-	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run-onnx": 6,
+	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run": 6, "cmd/llama-pajamas-run-onnx": 6,
 	"internal/peers": 6, "internal/oracle": 5, "internal/oracle/cmd/oracle-setup": 6,
 	"internal/reference": 3, "internal/tinymodel": 3,
 }

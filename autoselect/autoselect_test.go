@@ -118,6 +118,16 @@ func TestForce(t *testing.T) {
 	if p := Rank(m, nil, Force{}); len(p.Choices) != 0 || !strings.Contains(p.Explain(), "no artifact for it (cpu, base)") {
 		t.Errorf("a folder without artifacts:\n%s", p.Explain())
 	}
+	if p := Rank(m, eightB()[10:], Force{}); len(p.Choices) != 1 || p.Choices[0].Runtime != MLX || p.Forced {
+		t.Errorf("MLX alone on a CPU:\n%s", p.Explain())
+	}
+	two := []modeldir.Artifact{{Path: "gguf/F16", Format: "gguf", Target: "llama.cpp", Recipe: "F16", Bytes: 2e8}, {Path: "gguf/Q8_0", Format: "gguf", Target: "llama.cpp", Recipe: "Q8_0", Bytes: 1e8}}
+	if p := Rank(m, two, Force{}); p.Choices[0].Artifact.Recipe != "Q8_0" {
+		t.Errorf("floats before 8 bits:\n%s", p.Explain())
+	}
+	if p := Rank(m, two, Force{Recipe: "f16"}); p.Choices[0].Artifact.Recipe != "F16" {
+		t.Errorf("floats asked for:\n%s", p.Explain())
+	}
 	base := Rank(m, eightB()[:1], Force{})
 	if len(base.Choices) != 1 || base.Choices[0].Artifact.Target != "base" {
 		t.Errorf("base alone:\n%s", base.Explain())

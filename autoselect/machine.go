@@ -2,8 +2,13 @@ package autoselect
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -123,4 +128,34 @@ func sum(w []uint64) uint64 {
 		w = w[8:]
 	}
 	return a + b + c + d
+}
+
+// Bandwidth is the machine's memory bandwidth as remembered, else measured and
+// remembered.
+func (t Trials) Bandwidth(ctx context.Context, m Machine) float64 {
+	file := t.bandwidthFile(m)
+	if file != "" {
+		if data, err := os.ReadFile(file); err == nil {
+			if v, err := strconv.ParseFloat(strings.TrimSpace(string(data)), 64); err == nil && v > 1e6 && v < 1e15 {
+				return v
+			}
+		}
+	}
+	v := MeasureBandwidth(ctx, m.Cores)
+	if file == "" || ctx.Err() != nil {
+		return v
+	}
+	// What cannot be remembered is measured again.
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err == nil {
+		_ = os.WriteFile(file, []byte(strconv.FormatFloat(v, 'g', 4, 64)+"\n"), 0o644)
+	}
+	return v
+}
+
+func (t Trials) bandwidthFile(m Machine) string {
+	if t.Dir == "" {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendln(nil, m.OS, m.Arch, m.CPU, m.Features, m.Cores, m.Memory))
+	return filepath.Join(t.Dir, "autoselect", "bandwidth-"+hex.EncodeToString(sum[:8]))
 }

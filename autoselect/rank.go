@@ -165,6 +165,9 @@ func consider(m *Machine, artifacts []modeldir.Artifact, f Force, r Runtime) (Ch
 	case f.Format != "" && f.Format != r.Format():
 		return Choice{}, fmt.Sprintf("--format %s was asked for", f.Format)
 	}
+	if r == MLX && !slices.ContainsFunc(artifacts, func(a modeldir.Artifact) bool { return a.Format != MLX.Format() }) {
+		f.Format = MLX.Format() // there is nothing else
+	}
 	if why := suits(m, r, f); why != "" {
 		return Choice{}, why
 	}
@@ -259,6 +262,9 @@ func candidates(artifacts []modeldir.Artifact, f Force, r Runtime) ([]modeldir.A
 func pick(m *Machine, r Runtime, list []modeldir.Artifact, named bool) (Choice, string) {
 	room, where := roomFor(m, r)
 	list = slices.Clone(list)
+	if packed := slices.DeleteFunc(slices.Clone(list), isFloat); len(packed) > 0 && !named {
+		list = packed // floats cost twice the time of 8 bits, and tell no better
+	}
 	slices.SortStableFunc(list, func(a, b modeldir.Artifact) int { return int(max(-1, min(1, b.Bytes-a.Bytes))) })
 	smallest := list[len(list)-1]
 	var fits []modeldir.Artifact
@@ -288,6 +294,15 @@ func pick(m *Machine, r Runtime, list []modeldir.Artifact, named bool) (Choice, 
 		}
 	}
 	return choice(fits[len(fits)-1], "the smallest: none is expected to be fast")
+}
+
+// isFloat reports weights that are not quantized.
+func isFloat(a modeldir.Artifact) bool {
+	switch strings.ToLower(a.Recipe) {
+	case "fp16", "fp32", "f16", "f32", "bf16", "16bit", "32bit":
+		return true
+	}
+	return false
 }
 
 // roomFor is the memory a model may take with a runtime; 0 where it is not

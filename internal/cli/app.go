@@ -37,6 +37,7 @@ type Program int
 const (
 	Quant Program = iota
 	RunONNX
+	RunAny
 )
 
 // Stdio is where a command reads and writes. Tests give buffers.
@@ -107,6 +108,8 @@ func Run(ctx context.Context, p Program, args []string, stdio Stdio) int {
 		root = quantCommand(c)
 	case RunONNX:
 		root = runONNXCommand(c)
+	case RunAny:
+		root = runCommand(c)
 	}
 	root.SetArgs(args)
 	root.SetIn(stdio.In)
@@ -135,7 +138,8 @@ type common struct {
 	LogLevel string
 	Threads  int
 	Context  int
-	Library  string
+	Library  string // of ONNX Runtime
+	LlamaCpp string // library of llama.cpp
 
 	calibrated string // key of the calibration this process has run or noted
 }

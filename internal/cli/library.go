@@ -23,11 +23,16 @@ func (c *common) findORT() (string, error) {
 // by --library or by the variable, beside the program, in the cache folder, in
 // the system. Its error tells all these places and what setup would do.
 func (c *common) locateORT(backend string) (nativelib.Found, error) {
-	o := nativelib.FindOptions{
-		Flag: c.Library, FlagName: "--library",
-		Env: c.Getenv(libraryEnv), EnvName: libraryEnv,
-		Backend: backend, SetupCommand: setupCommand,
-	}
+	o := c.findOptions()
+	o.Flag, o.FlagName = c.Library, "--library"
+	o.Env, o.EnvName = c.Getenv(libraryEnv), libraryEnv
+	o.Backend, o.SetupCommand = backend, setupCommand
+	return nativelib.Find(nativelib.ONNXRuntime, o)
+}
+
+// findOptions are the places where any library may lie.
+func (c *common) findOptions() nativelib.FindOptions {
+	var o nativelib.FindOptions
 	if c.Program != "" {
 		program := c.Program
 		if real, err := filepath.EvalSymlinks(program); err == nil {
@@ -46,5 +51,5 @@ func (c *common) locateORT(backend string) (nativelib.Found, error) {
 	case "darwin":
 		o.LibraryPath = filepath.SplitList(c.Getenv("DYLD_LIBRARY_PATH"))
 	}
-	return nativelib.Find(nativelib.ONNXRuntime, o)
+	return o
 }

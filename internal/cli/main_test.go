@@ -13,5 +13,6 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"llama-pajamas-quant":    func() { os.Exit(Main(Quant)) },
 		"llama-pajamas-run-onnx": func() { os.Exit(Main(RunONNX)) },
+		"llama-pajamas-run":      func() { os.Exit(Main(RunAny)) },
 	})
 }

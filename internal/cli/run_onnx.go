@@ -21,12 +21,18 @@ func runONNXCommand(c *common) *cobra.Command {
 		`Runs the ONNX language models that llama-pajamas-quant convert or
 onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens; memory is taken as it grows (default: the model's own limit)")
-	root.AddCommand(chatCommand(c), generateCommand(c), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
+	root.AddCommand(chatCommand(c, &modelFlags{}), generateCommand(c, &modelFlags{}), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
 		setupONNXCommand(c), doctorCommand(c), selftestCommand(c))
 	return root
 }
 
-// modelFlags say which model is run by what.
+// opener is how a command gets its model: by flags of its own.
+type opener interface {
+	bind(cmd *cobra.Command)
+	open(ctx context.Context, c *common, cmd *cobra.Command) (*loaded, error)
+}
+
+// modelFlags say which ONNX model is run by what.
 type modelFlags struct {
 	backendFlags
 	model      string
@@ -47,7 +53,7 @@ type loaded struct {
 	folder  *modeldir.Folder
 	tok     *tokenizer.Tokenizer
 	session infer.Session
-	backend *onnxruntime.Backend
+	backend *onnxruntime.Backend // nil for other formats
 	choice  *choice
 	passed  []onnxruntime.Fallback // backends that could not be used
 	load    time.Duration
@@ -55,7 +61,9 @@ type loaded struct {
 
 func (l *loaded) close() error {
 	err := l.session.Close()
-	l.backend.Close()
+	if l.backend != nil {
+		l.backend.Close()
+	}
 	return err
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 type chatOptions struct {
-	modelFlags
+	opener
 	samplingFlags
 	thinkFlags
 	system string
@@ -31,14 +31,14 @@ const chatHelp = `/help           this list
 /exit           leave; so does Ctrl-D
 Ctrl-C ends an answer. A line that ends in \ goes on in the next.`
 
-func chatCommand(c *common) *cobra.Command {
-	var o chatOptions
+func chatCommand(c *common, model opener) *cobra.Command {
+	o := chatOptions{opener: model}
 	cmd := command("chat", "Talk to a model",
 		`Talks to a model through its chat template. Where standard input is no terminal,
 each line of it is a message.
 
 `+chatHelp, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runChat(cmd.Context(), c, cmd, o) })
-	o.modelFlags.bind(cmd)
+	o.opener.bind(cmd)
 	o.samplingFlags.bind(cmd, 0)
 	o.thinkFlags.bind(cmd)
 	cmd.Flags().StringVar(&o.system, "system", "", "system message")

@@ -17,13 +17,14 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/ort"
 )
 
-func doctorCommand(c *common) *cobra.Command {
+// doctorCommand judges ONNX Runtime's backends, and those that more adds.
+func doctorCommand(c *common, more ...func(context.Context, *diagnosis)) *cobra.Command {
 	var asJSON bool
 	cmd := command("doctor", "Say what this machine can run, and why not the rest",
 		`Looks at the machine, finds and opens the ONNX Runtime library, and tells for
 each backend whether it can be used here, and if not, why and what to do. Exit
 code 1 if none can.`,
-		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), c, asJSON) })
+		cobra.NoArgs, func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd.Context(), c, asJSON, more...) })
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
@@ -89,8 +90,11 @@ type cacheReport struct {
 	Error string `json:"error,omitempty"`
 }
 
-func runDoctor(ctx context.Context, c *common, asJSON bool) error {
+func runDoctor(ctx context.Context, c *common, asJSON bool, more ...func(context.Context, *diagnosis)) error {
 	d := c.diagnose(ctx)
+	for _, add := range more {
+		add(ctx, d)
+	}
 	var err error
 	if asJSON {
 		err = printJSON(c.Out, d)

@@ -18,15 +18,15 @@ import (
 )
 
 type generateOptions struct {
-	modelFlags
+	opener
 	samplingFlags
 	prompt, promptFile string
 	special, noBOS     bool
 	json               bool
 }
 
-func generateCommand(c *common) *cobra.Command {
-	var o generateOptions
+func generateCommand(c *common, model opener) *cobra.Command {
+	o := generateOptions{opener: model}
 	cmd := command("generate [-]", "Continue a prompt",
 		`Continues a text as it stands, without a chat template. The prompt is --prompt,
 the content of --prompt-file, or standard input where either is "-" or the only
@@ -35,7 +35,7 @@ out.`,
 		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
 			return runGenerate(cmd.Context(), c, cmd, o, args)
 		})
-	o.modelFlags.bind(cmd)
+	o.opener.bind(cmd)
 	o.samplingFlags.bind(cmd, 512)
 	f := cmd.Flags()
 	f.StringVarP(&o.prompt, "prompt", "p", "", "text to continue")
