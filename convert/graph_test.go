@@ -184,6 +184,52 @@ func run(t *testing.T, src string, o convert.Options) *convert.Job {
 	return job
 }
 
+// TestLongRoPE wants runs that end beyond the original context to turn by
+// longrope's other factors, as the plain forward pass does: a long prompt, and
+// steps across the border.
+func TestLongRoPE(t *testing.T) {
+	backend := openBackend(t)
+	v, err := tinymodel.ByName("phi4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	run(t, tiny(t, v.Name), convert.Options{Output: out, Targets: []convert.Target{{Name: "cpu", Recipes: []string{"fp32"}}}})
+	spec, get, err := tinymodel.Load(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := make([]int32, 70)
+	for i := range tokens {
+		tokens[i] = int32((i*37 + 11) % 500)
+	}
+	for _, c := range []struct {
+		dir              string
+		absolute, factor float64
+	}{{"cpu/fp32", 2e-4, 1e-5}, {"base/fp16", 5e-3, 5e-3}} {
+		dir := filepath.Join(out, "onnx", filepath.FromSlash(c.dir))
+		for _, prompt := range []int{70, 60, 40} { // the original context is 48
+			ref, err := reference.New(spec, get)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, backend, dir, infer.OpenOptions{})
+			for from, to := 0, prompt; to <= len(tokens); from, to = to, to+1 {
+				rows := ref.Forward(tokens[from:to])
+				got, err := s.Eval(t.Context(), tokens[from:to])
+				if err == nil {
+					err = near(fmt.Sprintf("%s, prompt of %d, step to %d", c.dir, prompt, to), got, rows[len(rows)-1], c.absolute, c.factor)
+				}
+				if err != nil {
+					t.Error(err)
+					break
+				}
+			}
+			s.Close()
+		}
+	}
+}
+
 // TestInt8Cache wants nearly the reference's logits from float32 weights with an
 // int8 cache, in one run and token by token.
 func TestInt8Cache(t *testing.T) {
@@ -194,7 +240,7 @@ func TestInt8Cache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"smollm2", "qwen3", "llama2"} {
+	for _, name := range []string{"smollm2", "qwen3", "llama2", "gemma3", "phi4"} {
 		v, err := tinymodel.ByName(name)
 		if err != nil {
 			t.Fatal(err)
