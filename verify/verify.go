@@ -20,7 +20,11 @@ import (
 // lose next to nothing is wrong rather than coarse: twenty times and more what
 // real models measure. What 4 bits may cost depends on model and recipe, so
 // they have no such bound.
-var farKL = map[string]float64{"fp32": 0.001, "fp16": 0.01, "int8": 0.1}
+// Names of GGUF types begin with a capital letter.
+var farKL = map[string]float64{
+	"fp32": 0.001, "fp16": 0.01, "int8": 0.1,
+	"F32": 0.01, "F16": 0.01, "BF16": 0.1, "Q8_0": 0.1,
+}
 
 // Far says in what an artifact of a precision differs too much, "" where it
 // does not.
@@ -101,7 +105,7 @@ func Run(ctx context.Context, o Options) (_ []Result, err error) {
 		return nil, err
 	}
 	defer env.Close()
-	v := &verifier{Options: o, runner: runner{env, o.Threads}, models: len(o.Artifacts)}
+	v := &verifier{Options: o, runner: runner{env, o.Threads}, models: len(o.Artifacts), text: openText}
 	if o.Reference != "" {
 		v.models++
 	}
@@ -126,7 +130,9 @@ type verifier struct {
 	tokens  []int32
 	windows []fidelity.Window
 	ref     *fidelity.Logits // nil without a reference
-	temp    string           // file to remove at the end
+	// text reads an artifact's small files and its tokenizer.
+	text func(dir string) (*modeldir.Folder, *tokenizer.Tokenizer, error)
+	temp string // file to remove at the end
 	// models counts the models to run, done those that have.
 	models, done int
 }
@@ -174,7 +180,7 @@ func (v *verifier) prepare(ctx context.Context) error {
 	if v.Tokens <= 0 {
 		v.Tokens = DefaultTokens
 	}
-	folder, err := modeldir.OpenFiles(dir)
+	folder, tok, err := v.text(dir)
 	if err != nil {
 		return err
 	}
@@ -184,9 +190,7 @@ func (v *verifier) prepare(ctx context.Context) error {
 			v.Definition.Window = min(512, c)
 		}
 	}
-	if v.tokens, err = readTokens(dir, v.Text, v.Tokens); err != nil {
-		return err
-	}
+	v.tokens = readTokens(tok, v.Text, v.Tokens)
 	if v.windows = v.Definition.Cut(len(v.tokens)); fidelity.Rows(v.windows) < 1 || len(v.tokens) < 2 {
 		return fmt.Errorf("the text has %d tokens: nothing to compare by %s", len(v.tokens), v.Definition)
 	}
@@ -196,13 +200,19 @@ func (v *verifier) prepare(ctx context.Context) error {
 	return v.makeReference(ctx)
 }
 
+// openText reads the small files of an ONNX artifact.
+func openText(dir string) (*modeldir.Folder, *tokenizer.Tokenizer, error) {
+	folder, err := modeldir.OpenFiles(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	tok, err := tokenizer.Load(dir)
+	return folder, tok, err
+}
+
 // readTokens is the first n tokens of a text, or all where it has fewer. A
 // long text is read no farther than needed.
-func readTokens(dir, text string, n int) ([]int32, error) {
-	tok, err := tokenizer.Load(dir)
-	if err != nil {
-		return nil, err
-	}
+func readTokens(tok *tokenizer.Tokenizer, text string, n int) []int32 {
 	for size := 8*n + 4096; ; size *= 4 {
 		part := text
 		if size < len(text) {
@@ -211,7 +221,7 @@ func readTokens(dir, text string, n int) ([]int32, error) {
 		ids := tok.Encode(part, tokenizer.EncodeOptions{AddSpecial: true})
 		// The last tokens may depend on what was cut off, as may an end token.
 		if size >= len(text) || len(ids) >= n+64 {
-			return ids[:min(n, len(ids))], nil
+			return ids[:min(n, len(ids))]
 		}
 	}
 }
@@ -234,10 +244,11 @@ func (v *verifier) openReference() (err error) {
 	}
 	v.tokens, v.Definition, v.ReferenceName = h.Tokens, h.Definition, h.Reference
 	if v.Text != "" && len(v.Artifacts) > 0 {
-		ids, err := readTokens(v.Artifacts[0], v.Text, len(h.Tokens))
+		_, tok, err := v.text(v.Artifacts[0])
 		if err != nil {
 			return errors.Join(err, v.ref.Close())
 		}
+		ids := readTokens(tok, v.Text, len(h.Tokens))
 		if !slices.Equal(ids, h.Tokens) {
 			return fail("they are of another text (%s) or by another tokenizer", h.Text)
 		}
@@ -357,29 +368,17 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	defer s.close()
 	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
 	r.SelfTest = &modeldir.SelfTest{Reference: "the same file, " + cmp.Or(m.arithmetic, "on the CPU") + ", ONNX Runtime " + v.Library.Version()}
-	acc, err := v.compare(ctx, s, r.SelfTest)
+	acc, err := v.compare(func(each eachRow) error { return s.logits(ctx, v.tokens, v.windows, each) }, r.SelfTest)
 	if err != nil {
 		return r, err
 	}
 	s.close()
-	f := acc.Result()
-	r.Fidelity = modeldir.Fidelity{
-		Text: v.TextName, Tokens: f.Tokens, Definition: v.Definition.String(), Arithmetic: m.arithmetic,
-		Perplexity: f.Perplexity, Scope: "whole model",
-	}
+	r.Fidelity = v.fidelity(acc.Result(), m.arithmetic)
 	if !s.keep {
 		r.Fidelity.Scope = "layer by layer"
 		if n := v.step(m); n > 1 {
 			r.Fidelity.Scope = fmt.Sprintf("%d layers at a time", n)
 		}
-	}
-	if v.ref != nil {
-		d := &r.Fidelity
-		d.Reference = v.ReferenceName
-		d.KLMean, d.KLStdErr, d.KLMax = f.KLMean, f.KLStdErr, f.KLMax
-		d.Top1Agreement, d.Top5Agreement = f.Top1, f.Top5
-		d.PerplexityRatio, d.PerplexityRatioStdErr = f.PerplexityRatio, f.PerplexityRatioStdErr
-		d.MaxAbsDelta = f.MaxDelta
 	}
 	if half(m.graph) {
 		if err := v.measureRanges(ctx, m, &r); err != nil {
@@ -390,18 +389,39 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	return r, nil
 }
 
+// fidelity is what was measured as metadata has it; without a reference the
+// perplexity alone.
+func (v *verifier) fidelity(f fidelity.Result, arithmetic string) modeldir.Fidelity {
+	d := modeldir.Fidelity{
+		Text: v.TextName, Tokens: f.Tokens, Definition: v.Definition.String(), Arithmetic: arithmetic,
+		Perplexity: f.Perplexity, Scope: "whole model",
+	}
+	if v.ref == nil {
+		return d
+	}
+	d.Reference = v.ReferenceName
+	d.KLMean, d.KLStdErr, d.KLMax = f.KLMean, f.KLStdErr, f.KLMax
+	d.Top1Agreement, d.Top5Agreement = f.Top1, f.Top5
+	d.PerplexityRatio, d.PerplexityRatioStdErr = f.PerplexityRatio, f.PerplexityRatioStdErr
+	d.MaxAbsDelta = f.MaxDelta
+	return d
+}
+
+// eachRow takes the logits of one position that counts.
+type eachRow func(w fidelity.Window, pos int, row []float32) error
+
 // compare runs a model and adds up the differences of its logits from the
 // reference's; without a reference from themselves, which leaves the
-// perplexity. own receives some of its logits.
-func (v *verifier) compare(ctx context.Context, s *stream, own *modeldir.SelfTest) (*fidelity.Accumulator, error) {
+// perplexity. own, where not nil, receives some of its logits.
+func (v *verifier) compare(run func(eachRow) error, own *modeldir.SelfTest) (*fidelity.Accumulator, error) {
 	acc := &fidelity.Accumulator{}
 	var want []float32
 	if v.ref != nil {
 		want = make([]float32, v.ref.Header().Vocab)
 	}
 	i := 0
-	err := s.logits(ctx, v.tokens, v.windows, func(w fidelity.Window, pos int, row []float32) error {
-		if n := pos + 1; w.Start == 0 && slices.Contains(selfTestLengths, n) && len(own.Cases) < len(selfTestLengths) {
+	err := run(func(w fidelity.Window, pos int, row []float32) error {
+		if n := pos + 1; own != nil && w.Start == 0 && slices.Contains(selfTestLengths, n) && len(own.Cases) < len(selfTestLengths) {
 			own.Cases = append(own.Cases, modeldir.SelfTestCase{
 				Tokens: slices.Clone(v.tokens[:n]), Top: modeldir.LargestLogits(row, selfTestTop),
 			})

@@ -134,9 +134,16 @@ func providerOf(target string) string {
 // its own, so that memory and load time are of that artifact alone and a crash
 // ends one row.
 func (c *common) measureSpeed(ctx context.Context, o compareOptions, e *evidence) error {
-	library, err := c.findORT()
-	if err != nil {
-		e.note("speed was not measured: %v", err)
+	runtimes := c.runtimes(e)
+	if slices.ContainsFunc(e.Artifacts, (*artifactEvidence).graph) {
+		library, err := c.findORT()
+		if err != nil {
+			e.note("speed of ONNX artifacts was not measured: %v", err)
+		} else {
+			runtimes[formatONNX] = library
+		}
+	}
+	if len(runtimes) == 0 {
 		return nil
 	}
 	runs := map[*artifactEvidence][]speedEvidence{}
@@ -145,9 +152,9 @@ func (c *common) measureSpeed(ctx context.Context, o compareOptions, e *evidence
 	for round := range o.rounds {
 		for i := range e.Artifacts {
 			a := e.Artifacts[(i+round)%len(e.Artifacts)] // nobody is always first
-			if a.OK && a.runs() && a.Speed == nil {
+			if runtime := runtimes[a.format()]; a.OK && runtime != "" && a.Speed == nil {
 				r, err := c.runSpeed(ctx, speedRequest{
-					Library: library, Dir: a.dir, Provider: providerOf(a.Target), Threads: c.Threads,
+					Library: runtime, Format: a.format(), Dir: a.dir, Provider: providerOf(a.Target), Threads: c.Threads,
 					Prompt: o.prompt, Decode: o.decoded,
 				})
 				if ctx.Err() != nil {
@@ -197,7 +204,8 @@ const cpuProvider = "CPUExecutionProvider"
 
 // speedRequest goes to the process that measures one artifact once.
 type speedRequest struct {
-	Library  string `json:"library"`
+	Library  string `json:"library"` // or, of MLX, the Python interpreter
+	Format   string `json:"format"`
 	Dir      string `json:"dir"`
 	Provider string `json:"provider"`
 	Threads  int    `json:"threads"`
@@ -406,6 +414,8 @@ func speedHere(ctx context.Context, req speedRequest) (speedEvidence, error) {
 		return r, err
 	}
 	r.Prefill, r.Decode = got.Timings.PrefillRate(), got.Timings.DecodeRate()
-	r.Peak = peakMemory(ctx)
+	if req.Format != formatMLX { // whose memory is another process's
+		r.Peak = peakMemory(ctx)
+	}
 	return r, nil
 }

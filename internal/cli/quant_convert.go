@@ -182,10 +182,18 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	if opts.GGUF.Importance, err = o.gguf.importance(ctx, c, ck, o.calibration); err != nil {
 		return err
 	}
-	opts.Reference = !o.noVerify && !o.dryRun && (!opts.NoBase || len(opts.Targets) > 0)
+	graphs := !opts.NoBase || len(opts.Targets) > 0
+	opts.Reference = !o.noVerify && !o.dryRun && (graphs || c.canVerifySessions(opts))
 	bar := &progress{}
 	opts.Progress = func(done, total int64) { bar.set(done, total) }
 	job, err := convert.New(ctx, ck, opts)
+	var noReference error
+	if err != nil && opts.Reference && !graphs {
+		// Files of other formats do not need the graph that they would be
+		// compared with.
+		noReference, opts.Reference = err, false
+		job, err = convert.New(ctx, ck, opts)
+	}
 	if err != nil {
 		return err
 	}
@@ -224,6 +232,8 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		if problems, err = verifyJob(ctx, c, job); err != nil {
 			return err
 		}
+	} else if !o.noVerify {
+		c.noteNoReference(job, noReference)
 	}
 	if err := job.WriteMetadata(ctx); err != nil {
 		return err

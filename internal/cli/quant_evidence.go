@@ -83,11 +83,14 @@ type artifactEvidence struct {
 	Recorded bool             `json:"fidelity_recorded,omitempty"`
 	Ranges   []modeldir.Range `json:"float16_ranges,omitempty"`
 	Speed    *speedEvidence   `json:"speed,omitempty"`
-	OK       bool             `json:"ok"`
-	Problems []string         `json:"problems,omitempty"`
+	// NotRun says why it was not run, though nothing is wrong with it.
+	NotRun   string   `json:"not_run,omitempty"`
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems,omitempty"`
 
-	dir      string
-	metadata *modeldir.Metadata
+	dir        string
+	metadata   *modeldir.Metadata
+	arithmetic string // of what was measured; "" for the provider's own
 }
 
 func (a *artifactEvidence) problem(format string, v ...any) {
@@ -171,20 +174,21 @@ func (c *common) gather(ctx context.Context, path string) (*evidence, error) {
 	return e, nil
 }
 
-// runs reports whether the artifact is a graph, which can be run and compared;
-// of other formats the files are checked alone.
-func (a *artifactEvidence) runs() bool {
-	return a.metadata == nil || a.metadata.Target.Format == "" || a.metadata.Target.Format == "onnx"
-}
+// graph reports whether the artifact is one that ONNX Runtime runs.
+func (a *artifactEvidence) graph() bool { return a.format() == formatONNX }
 
-// modelRoot is the output folder of the artifact <root>/onnx/<target>/<recipe>
-// as an absolute path, or the folder itself where it lies elsewhere.
+// modelRoot is the output folder of the artifact <root>/onnx/<target>/<recipe>,
+// <root>/gguf/<type> or <root>/mlx/<recipe> as an absolute path, or the folder
+// itself where it lies elsewhere.
 func modelRoot(dir string) string {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return dir
 	}
 	if up := filepath.Dir(filepath.Dir(abs)); filepath.Base(up) == "onnx" {
+		return filepath.Dir(up)
+	}
+	if up := filepath.Dir(abs); filepath.Base(up) == formatGGUF || filepath.Base(up) == formatMLX {
 		return filepath.Dir(up)
 	}
 	return abs
@@ -211,12 +215,14 @@ func (e *evidenceFlags) request(cmd *cobra.Command, c *common, library string) (
 // measure compares the artifacts with a reference, each in a process of its
 // own: what ends one does not touch the others.
 func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f *evidenceFlags, e *evidence) (err error) {
-	if !slices.ContainsFunc(e.Artifacts, (*artifactEvidence).runs) {
+	runtimes := c.runtimes(e)
+	graphs := slices.ContainsFunc(e.Artifacts, (*artifactEvidence).graph)
+	if !graphs && len(runtimes) == 0 {
 		return nil
 	}
-	library, err := c.findORT()
-	if err != nil {
-		return err
+	library, noLibrary := c.findORT()
+	if noLibrary != nil && (graphs || f.source != "") {
+		return noLibrary
 	}
 	req, err := f.request(cmd, c, library)
 	if err != nil {
@@ -229,20 +235,30 @@ func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	req.TempDir = tmp
-	if err := c.reference(ctx, cmd, f, &req, tmp, e); err != nil {
+	if noLibrary != nil && f.referenceLogits == "" {
+		e.note("no reference, which ONNX Runtime would compute: perplexity alone was measured; %s, or --reference-logits FILE, gives one", setupCommand)
+	} else if err := c.reference(ctx, cmd, f, &req, tmp, e); err != nil {
 		return err
 	}
 	for _, a := range e.Artifacts {
-		if len(a.Problems) > 0 || !a.runs() {
+		if len(a.Problems) > 0 || a.NotRun != "" {
 			continue // a file that is damaged need not be run to be refused
 		}
 		one := req
+		if !a.graph() {
+			one.Format, one.Library = a.format(), runtimes[a.format()]
+		}
 		one.Artifacts, one.FreeMemory = []string{a.dir}, freeMemory()
 		bar := c.newProgress("verifying "+a.Artifact, 1000)
 		results, err := c.runVerify(ctx, one, func(share float64) { bar.set(int64(1000*share), 1000) })
 		bar.stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		var cannot *cannotRun
+		if errors.As(err, &cannot) {
+			a.NotRun = shorten(err, a.dir, a.Artifact)
+			continue
 		}
 		if err != nil {
 			a.problem("%s", shorten(err, a.dir, a.Artifact))
@@ -259,7 +275,7 @@ func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f
 // enter takes over what was measured.
 func (a *artifactEvidence) enter(r verify.Result) {
 	a.Problems = append(a.Problems, r.Problems...)
-	a.Perplexity, a.Ranges = r.Fidelity.Perplexity, r.Fidelity.Ranges
+	a.Perplexity, a.Ranges, a.arithmetic = r.Fidelity.Perplexity, r.Fidelity.Ranges, r.Fidelity.Arithmetic
 	if r.Fidelity.Reference == "" {
 		return
 	}
@@ -267,6 +283,14 @@ func (a *artifactEvidence) enter(r verify.Result) {
 	if p := verify.Far(a.Precision, r.Fidelity.KLMean); p != "" {
 		a.problem("%s", p)
 	}
+}
+
+// computedBy is the arithmetic of its figures, measured or recorded.
+func (a *artifactEvidence) computedBy() string {
+	if a.arithmetic == "" && a.Fidelity != nil {
+		return a.Fidelity.Arithmetic
+	}
+	return a.arithmetic
 }
 
 // shorten replaces an artifact's path in an error by its name.

@@ -25,7 +25,10 @@ import (
 
 // verifyRequest goes to the child process as JSON on standard input.
 type verifyRequest struct {
+	// Library is that of ONNX Runtime or, of artifacts of another Format, what
+	// runs those.
 	Library         string              `json:"library"`
+	Format          string              `json:"format,omitempty"` // "" is ONNX
 	Reference       string              `json:"reference"`
 	ReferenceName   string              `json:"reference_name"`
 	ReferenceLogits string              `json:"reference_logits"`
@@ -49,6 +52,7 @@ const maxText = 64 << 20
 type verifyLine struct {
 	Share   float64         `json:"share,omitempty"`
 	Results []verify.Result `json:"results,omitempty"`
+	NotRun  string          `json:"not_run,omitempty"` // a cannotRun
 	Error   string          `json:"error,omitempty"`
 }
 
@@ -77,7 +81,10 @@ func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool,
 	done := 0
 	run := func(req verifyRequest) ([]verify.Result, error) {
 		defer func() { done++ }()
-		req.Library, req.Threads, req.FreeMemory = path, c.Threads, freeMemory()
+		if req.Format == "" {
+			req.Library = path
+		}
+		req.Threads, req.FreeMemory = c.Threads, freeMemory()
 		return c.runVerify(ctx, req, func(share float64) {
 			bar.set(int64(1000*(float64(done)+share)/float64(len(job.Artifacts))), 1000)
 		})
@@ -114,14 +121,21 @@ func verifyJob(ctx context.Context, c *common, job *convert.Job) (problems bool,
 			fmt.Fprintf(c.Err, "%s: %s\n", a.Dir, p)
 		}
 	}
-	return problems, job.Fail(broken)
+	more, err := c.verifySessions(ctx, job, run, logits)
+	if err != nil {
+		return false, err
+	}
+	return problems || more, job.Fail(broken)
 }
 
 // enterFidelity enters what was measured into an artifact's metadata and
 // returns in what it fails.
 func enterFidelity(a *convert.Artifact, r verify.Result) (problems []string) {
 	a.Metadata.Fidelity = &r.Fidelity
-	if a.Recipe.Target == "cpu" || a.Recipe.Target == "base" {
+	switch format := a.Metadata.Target.Format; {
+	case format != formatONNX:
+		a.Metadata.Target.RanOnDevice = ranOn(format, r.Fidelity.Arithmetic)
+	case a.Recipe.Target == "cpu" || a.Recipe.Target == "base":
 		a.Metadata.Target.RanOnDevice = "yes: on the CPU"
 	}
 	if p := verify.Far(a.Recipe.Precision, r.Fidelity.KLMean); p != "" {
@@ -142,6 +156,8 @@ func (c *common) runVerify(ctx context.Context, req verifyRequest, progress func
 		return err
 	})
 	switch {
+	case last.NotRun != "":
+		return nil, &cannotRun{last.NotRun}
 	case last.Error != "":
 		return nil, errors.New(last.Error)
 	case err != nil:
@@ -207,12 +223,9 @@ func readVerifyLines(r io.Reader, progress func(float64)) (verifyLine, error) {
 }
 
 func verifyHere(ctx context.Context, req verifyRequest, progress func(float64)) ([]verify.Result, error) {
-	lib, err := ort.Open(req.Library)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	o := verify.Options{
-		Library: lib, Reference: req.Reference, ReferenceName: req.ReferenceName, ReferenceLogits: req.ReferenceLogits,
+		Reference: req.Reference, ReferenceName: req.ReferenceName, ReferenceLogits: req.ReferenceLogits,
 		SaveLogits: req.SaveLogits, TempDir: req.TempDir, Artifacts: req.Artifacts, ModelID: req.ModelID,
 		Tokens: req.Tokens, Definition: req.Definition,
 		Threads: req.Threads, FreeMemory: req.FreeMemory, Progress: progress,
@@ -222,6 +235,12 @@ func verifyHere(ctx context.Context, req verifyRequest, progress func(float64)) 
 			return nil, err
 		}
 		o.TextName = filepath.Base(req.TextFile)
+	}
+	if req.Format != "" {
+		return verifySessionHere(ctx, req, o)
+	}
+	if o.Library, err = ort.Open(req.Library); err != nil {
+		return nil, err
 	}
 	return verify.Run(ctx, o)
 }
@@ -262,8 +281,12 @@ func verifyChildCommand(c *common) *cobra.Command {
 		out := json.NewEncoder(c.Out)
 		results, err := verifyHere(cmd.Context(), req, func(share float64) { _ = out.Encode(verifyLine{Share: share}) })
 		line := verifyLine{Results: results}
-		if err != nil {
-			line.Error = err.Error()
+		var cannot *cannotRun
+		switch {
+		case errors.As(err, &cannot):
+			line = verifyLine{NotRun: cannot.why}
+		case err != nil:
+			line = verifyLine{Error: err.Error()}
 		}
 		return out.Encode(line)
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/verify"
 )
 
 type verifyCommandOptions struct {
@@ -23,11 +24,12 @@ func verifyCommand(c *common) *cobra.Command {
 	cmd := command("verify PATH", "Check converted models again",
 		`Checks every artifact in a folder that convert wrote (or the one artifact at
 PATH): files complete and unchanged, graph well formed, stored numbers finite,
-size what the recipe needs. Of GGUF and MLX artifacts that is all. Then runs each in a process of its own and compares
+size what the recipe needs. Then runs each in a process of its own and compares
 its logits with a reference: the checkpoint's float32 graph (--source), logits
 saved before (--reference-logits), or else onnx/base/fp16 of the same folder.
 Artifacts for TensorRT and CoreML are computed on the CPU as their graph says,
-nothing fused. Ends with exit code 1 where an artifact fails.`,
+nothing fused; GGUF files by llama.cpp and MLX folders by mlx-lm, where
+'`+runSetupCommand+`' has installed them. Ends with exit code 1 where an artifact fails.`,
 		cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
 			return runVerifyCommand(cmd.Context(), c, cmd, args[0], o)
 		})
@@ -122,24 +124,36 @@ func (e *evidence) print(w io.Writer, details bool) error {
 // printNotes ends a report with what must be known to read it.
 func (e *evidence) printNotes(w io.Writer) error {
 	notes := slices.Clone(e.Notes)
-	var plain, elsewhere, files []string
+	type note struct{ before, after string }
+	said := map[note][]string{} // artifacts
+	var order []note
+	var elsewhere []string
 	for _, a := range e.Artifacts {
-		if a.Fidelity != nil && a.Fidelity.Arithmetic != "" {
-			plain = append(plain, a.Artifact)
+		n := note{}
+		arithmetic := a.computedBy()
+		switch {
+		case arithmetic == verify.Plain:
+			n.before = "plain arithmetic on CPU, nothing fused: "
+		case arithmetic != "":
+			n.before = "computed by " + arithmetic + ": "
+		case a.NotRun != "":
+			n.before, n.after = "files checked, not run: ", ": "+a.NotRun
+		case !a.graph():
+			n.before = "files checked, not run: "
 		}
-		if !a.runs() {
-			files = append(files, a.Artifact)
+		if n.before != "" && said[n] == nil {
+			order = append(order, n)
+		}
+		said[n] = append(said[n], a.Artifact)
+		if a.format() == formatGGUF || !a.graph() && arithmetic == "" {
 			continue
 		}
 		if a.RanOnDevice != "" && !strings.HasPrefix(a.RanOnDevice, "yes") && a.Target != "base" && a.Target != "cpu" {
 			elsewhere = append(elsewhere, a.Artifact)
 		}
 	}
-	if len(plain) > 0 {
-		notes = append(notes, "plain arithmetic on CPU, nothing fused: "+strings.Join(plain, ", "))
-	}
-	if len(files) > 0 {
-		notes = append(notes, "files checked, not run: "+strings.Join(files, ", "))
+	for _, n := range order {
+		notes = append(notes, n.before+strings.Join(said[n], ", ")+n.after)
 	}
 	if len(elsewhere) > 0 {
 		notes = append(notes, "not run on the device: "+strings.Join(elsewhere, ", "))

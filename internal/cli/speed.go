@@ -19,6 +19,9 @@ import (
 // openForSpeed loads an artifact; its load time covers library, graph and
 // weights.
 func openForSpeed(ctx context.Context, req speedRequest) (*loaded, error) {
+	if req.Format != formatONNX {
+		return openSession(ctx, req)
+	}
 	l := &loaded{}
 	var err error
 	if l.folder, err = modeldir.Open(req.Dir); err != nil {
@@ -31,11 +34,7 @@ func openForSpeed(ctx context.Context, req speedRequest) (*loaded, error) {
 	if l.backend, err = onnxruntime.New(onnxruntime.Options{Library: req.Library, Provider: req.Provider}); err != nil {
 		return nil, err
 	}
-	context := req.Prompt + req.Decode + 16
-	if c := l.folder.MaxContext(); c > 0 {
-		context = min(context, c)
-	}
-	if l.session, err = l.backend.Open(ctx, l.folder, infer.OpenOptions{Context: context, Threads: req.Threads}); err != nil {
+	if l.session, err = l.backend.Open(ctx, l.folder, infer.OpenOptions{Context: speedContext(l.folder, req), Threads: req.Threads}); err != nil {
 		l.backend.Close()
 		return nil, err
 	}
