@@ -27,6 +27,8 @@ var parsers = map[string]parser{
 	"Gemma3ForConditionalGeneration": {prepareGemma3, gemma3}, // its language model
 	"LlamaForCausalLM":               {nil, llama},
 	"MistralForCausalLM":             {nil, mistral},
+	"MixtralForCausalLM":             {nil, mixtral},
+	"Qwen3MoeForCausalLM":            {nil, qwen3moe},
 	"Phi3ForCausalLM":                {preparePhi3, phi3},
 	"Qwen2ForCausalLM":               {nil, qwen2},
 	"Qwen3ForCausalLM":               {nil, qwen3},

@@ -22,8 +22,10 @@ func llama(set object) object { return with("LlamaForCausalLM", "llama", set) }
 func qwen2(set object) object { return with("Qwen2ForCausalLM", "qwen2", set) }
 func qwen3(set object) object { return with("Qwen3ForCausalLM", "qwen3", set) }
 
-func mistral(set object) object { return with("MistralForCausalLM", "mistral", set) }
-func phi3(set object) object    { return with("Phi3ForCausalLM", "phi3", set) }
+func mistral(set object) object  { return with("MistralForCausalLM", "mistral", set) }
+func mixtral(set object) object  { return with("MixtralForCausalLM", "mixtral", set) }
+func qwen3moe(set object) object { return with("Qwen3MoeForCausalLM", "qwen3_moe", set) }
+func phi3(set object) object     { return with("Phi3ForCausalLM", "phi3", set) }
 func gemma3(set object) object {
 	c := with("Gemma3ForCausalLM", "gemma3_text", set)
 	delete(c, "hidden_act")
@@ -167,6 +169,13 @@ func TestParse(t *testing.T) {
 			s.HeadDim, s.MaxContext, s.Window, s.Sliding, s.QKNorm = 256, 131072, 4096, []bool{false, true}, true
 			s.RoPE.Theta, s.LocalRoPE, s.Tied, s.LogitSoftcap = 5, &arch.RoPE{Theta: 7, Type: "default"}, false, 20
 		}},
+		{"Mixtral", mixtral(object{"sliding_window": json.RawMessage("null")}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType, s.Experts, s.ExpertsUsed, s.ExpertWidth, s.NormTopK = "MixtralForCausalLM", "mixtral", 8, 2, 172, true
+		}},
+		{"Qwen3 MoE", qwen3moe(object{"num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 48, "norm_topk_prob": true, "mlp_only_layers": []int{}, "decoder_sparse_step": 1}), func(s *arch.Spec) {
+			s.Architecture, s.ModelType, s.QKNorm, s.HeadDim = "Qwen3MoeForCausalLM", "qwen3_moe", true, 128
+			s.Experts, s.ExpertsUsed, s.ExpertWidth, s.NormTopK = 16, 4, 48, true
+		}},
 		{"Gemma 2", gemma2(nil), func(s *arch.Spec) {
 			gemma(s, "Gemma2ForCausalLM", "gemma2")
 			s.HeadDim, s.MaxContext, s.Window, s.Sliding, s.AttnSoftcap, s.LogitSoftcap = 256, 8192, 4096, []bool{true, false}, 50, 30
@@ -223,7 +232,9 @@ func TestUnsupported(t *testing.T) {
 		want   string
 	}{
 		{"architecture", with("MambaForCausalLM", "mamba", nil), `architecture "MambaForCausalLM"`},
-		{"mixture of experts", with("Qwen3MoeForCausalLM", "qwen3_moe", nil), "Qwen3MoeForCausalLM"},
+		{"experts of Llama", llama(object{"num_local_experts": 8}), "num_local_experts"},
+		{"experts in some layers", qwen3moe(object{"mlp_only_layers": []int{0}}), "mlp_only_layers"},
+		{"experts in every other layer", qwen3moe(object{"decoder_sparse_step": 2}), "decoder_sparse_step 2"},
 		{"GPTQ", llama(object{"quantization_config": object{"quant_method": "gptq", "bits": 4}}), "GPTQ"},
 		{"AWQ in text_config", object{"architectures": []string{"LlamaForCausalLM"}, "text_config": llama(object{"quantization_config": object{"quant_method": "awq"}})}, "AWQ"},
 		{"compressed", llama(object{"compression_config": object{}}), "compression_config"},
@@ -322,6 +333,8 @@ func TestBroken(t *testing.T) {
 		{"layer_types too short", gemma3(object{"layer_types": []string{"full_attention"}}), "list of 2 types"},
 		{"layer_types of others", gemma3(object{"layer_types": []string{"full_attention", "linear_attention"}}), "full_attention and sliding_attention"},
 		{"pattern of 0", gemma3(object{"sliding_window_pattern": 0}), "sliding_window_pattern"},
+		{"no experts", mixtral(object{"num_local_experts": 0}), "0 experts"},
+		{"more experts used than there are", mixtral(object{"num_experts_per_tok": 9}), "9 used"},
 		{"soft cap negative", gemma2(object{"final_logit_softcapping": -1}), "soft caps"},
 		{"llama3 bounds", llama(object{"rope_scaling": object{
 			"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 64,
@@ -349,7 +362,7 @@ func wantFormatError(t *testing.T, config []byte, want string) {
 func FuzzParse(f *testing.F) {
 	for _, c := range []object{
 		llama(nil), llama(object{"rope_scaling": object{"rope_type": "llama3", "factor": 8}}), qwen2(nil), qwen3(object{"head_dim": 32}),
-		{"text_config": llama(nil)}, mistral(object{"sliding_window": 8}), gemma2(nil), gemma3(object{"head_dim": 8}),
+		{"text_config": llama(nil)}, mistral(object{"sliding_window": 8}), gemma2(nil), gemma3(object{"head_dim": 8}), mixtral(nil), qwen3moe(object{"num_experts": 4}),
 		phi3(object{"partial_rotary_factor": 0.5, "rope_scaling": object{"type": "longrope", "short_factor": []int{1, 1, 1, 1}, "long_factor": []int{1, 2, 3, 4}}}),
 		llama(object{"rope_scaling": object{"type": "yarn", "factor": 4}}), llama(object{"eos_token_id": []int{1, 2}, "layer_types": []string{"x"}, "sliding_window": 3}),
 	} {
@@ -365,7 +378,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if s.Layers > 64 {
+		if s.Layers > 64 || s.Experts > 64 {
 			return // slow, and no different
 		}
 		if s.Parameters() <= 0 {

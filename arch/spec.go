@@ -41,6 +41,10 @@ const (
 	FFNGate                      // [intermediate, hidden]
 	FFNUp                        // [intermediate, hidden]
 	FFNDown                      // [hidden, intermediate]
+	Router                       // [experts, hidden], scores of the experts
+	ExpertGate                   // [expert width, hidden], of one expert
+	ExpertUp                     // [expert width, hidden]
+	ExpertDown                   // [hidden, expert width]
 	FinalNorm                    // [hidden], before the head
 	LMHead                       // [vocab, hidden]; absent when tied to TokenEmbd
 )
@@ -52,6 +56,7 @@ var roleNames = [...]string{
 	QNorm: "q_norm", KNorm: "k_norm", FFNNorm: "ffn_norm",
 	PostAttnNorm: "post_attn_norm", PostFFNNorm: "post_ffn_norm",
 	FFNGate: "gate", FFNUp: "up", FFNDown: "down",
+	Router: "router", ExpertGate: "expert_gate", ExpertUp: "expert_up", ExpertDown: "expert_down",
 	FinalNorm: "final_norm", LMHead: "head",
 }
 
@@ -77,7 +82,7 @@ func ParseRole(s string) (Role, bool) {
 // recipes quantize; norms and biases are vectors and stay as they are.
 func (r Role) IsMatrix() bool {
 	switch r {
-	case TokenEmbd, AttnQ, AttnK, AttnV, AttnO, FFNGate, FFNUp, FFNDown, LMHead:
+	case TokenEmbd, AttnQ, AttnK, AttnV, AttnO, FFNGate, FFNUp, FFNDown, Router, ExpertGate, ExpertUp, ExpertDown, LMHead:
 		return true
 	}
 	return false
@@ -89,6 +94,8 @@ type Weight struct {
 	Role Role
 	// Layer counts from 0; -1 for weights outside the layers.
 	Layer int
+	// Expert counts from 0, of the roles of experts.
+	Expert int
 	// Name is the weight's name, that of the tensor in a Hugging Face checkpoint
 	// unless Stored says otherwise.
 	Name  string
@@ -137,6 +144,12 @@ type Spec struct {
 	// sees; Sliding says which layers are.
 	Window  int
 	Sliding []bool
+	// Experts is how many MLPs a layer has, 0 for one that all tokens pass;
+	// ExpertsUsed how many a token passes, by the softmax of the router's scores;
+	// ExpertWidth the width of each. NormTopK divides the weights of those used
+	// by their sum.
+	Experts, ExpertsUsed, ExpertWidth int
+	NormTopK                          bool
 	// RotaryDim is the number of each head's leading elements that RoPE turns;
 	// 0 means all.
 	RotaryDim int
@@ -239,6 +252,21 @@ func (s *Spec) Weights() []Weight {
 			norm(FFNNorm, "pre_feedforward_layernorm.weight", h)
 		} else {
 			norm(FFNNorm, "post_attention_layernorm.weight", h)
+		}
+		if s.Experts > 0 {
+			names := expertNames[s.Architecture]
+			add(Router, names.router, s.Experts, h)
+			for e := range s.Experts {
+				at := len(ws)
+				part := func(name string) string { return fmt.Sprintf(names.expert, e, name) }
+				add(ExpertGate, part(names.gate), s.ExpertWidth, h)
+				add(ExpertUp, part(names.up), s.ExpertWidth, h)
+				add(ExpertDown, part(names.down), h, s.ExpertWidth)
+				for i := range ws[at:] {
+					ws[at+i].Expert = e
+				}
+			}
+			continue
 		}
 		add(FFNGate, "mlp.gate_proj.weight", s.Intermediate, h)
 		add(FFNUp, "mlp.up_proj.weight", s.Intermediate, h)

@@ -45,6 +45,14 @@ func TestParameters(t *testing.T) {
 		{"Gemma-3-1B", gemma3(object{
 			"hidden_size": 1152, "intermediate_size": 6912, "num_hidden_layers": 26, "num_key_value_heads": 1, "vocab_size": 262144,
 		}), 999_885_952},
+		{"Mixtral-8x7B", mixtral(object{
+			"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+			"num_key_value_heads": 8, "vocab_size": 32000,
+		}), 46_702_792_704},
+		{"Qwen3-30B-A3B", qwen3moe(object{
+			"hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 48, "num_attention_heads": 32,
+			"num_key_value_heads": 4, "vocab_size": 151936, "norm_topk_prob": true,
+		}), 30_532_122_624},
 		{"Gemma-2-2B", gemma2(object{
 			"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8, "vocab_size": 256000,
 		}), 2_614_341_888},

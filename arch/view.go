@@ -1,10 +1,6 @@
 package arch
 
-import (
-	"fmt"
-
-	"github.com/llama-pajamas/llama-pajamas/tensor"
-)
+import "github.com/llama-pajamas/llama-pajamas/tensor"
 
 // In finds the weight in a checkpoint whose tensors get looks up by name: the
 // tensor itself, the rows of it that are the weight, or one with [Weight.Plus]
@@ -25,7 +21,7 @@ func (w Weight) In(get func(name string) (*tensor.Tensor, bool)) (t *tensor.Tens
 		}
 		cols := int64(w.Shape[len(w.Shape)-1])
 		part.Bytes = t.Bytes / int64(w.StoredRows) * int64(w.Shape[0])
-		part.Reader = section{t.Reader, int64(w.Row) * cols, int64(w.Shape[0]) * cols}
+		part.Reader = tensor.Section{Reader: t.Reader, First: int64(w.Row) * cols, N: int64(w.Shape[0]) * cols}
 	}
 	if w.Plus != 0 {
 		if !t.Shape.Equal(w.Shape) {
@@ -82,20 +78,6 @@ func StoredAs(weights []Weight) []Weight {
 		out = append(out, w)
 	}
 	return out
-}
-
-// section is n elements of a tensor.
-type section struct {
-	tensor.Reader
-	first, n int64
-}
-
-// ReadFloat32 implements [tensor.Reader].
-func (s section) ReadFloat32(dst []float32, offset int64) error {
-	if offset < 0 || offset > s.n || int64(len(dst)) > s.n-offset {
-		return fmt.Errorf("read elements %d to %d of %d", offset, offset+int64(len(dst)), s.n)
-	}
-	return s.Reader.ReadFloat32(dst, s.first+offset)
 }
 
 // plus reads a tensor with a constant added.

@@ -33,6 +33,9 @@ type Options struct {
 // A missing tensor or one of the wrong shape is an error, and so are
 // activations that overflow.
 func Probe(ctx context.Context, spec *arch.Spec, get func(name string) (*tensor.Tensor, bool), o Options) (*Stats, error) {
+	if spec.Experts > 0 {
+		return nil, &tensor.UnsupportedError{What: fmt.Sprintf("probe of a mixture of experts (%s)", spec.Architecture)}
+	}
 	p := &prober{
 		spec: spec, get: get, workers: max(1, o.Workers), kern: fastKernel(),
 		weights: map[place]arch.Weight{},
@@ -73,11 +76,11 @@ type place struct {
 }
 
 type prober struct {
-	spec     *arch.Spec
-	get      func(name string) (*tensor.Tensor, bool)
-	workers  int
-	kern     kernel
-	weights  map[place]arch.Weight
+	spec    *arch.Spec
+	get     func(name string) (*tensor.Tensor, bool)
+	workers int
+	kern    kernel
+	weights map[place]arch.Weight
 }
 
 // open finds the tensor of a weight.

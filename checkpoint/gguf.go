@@ -38,8 +38,22 @@ var ggufArchs = map[string]ggufArch{
 	"phi3": {class: "Phi3ForCausalLM", modelType: "phi3", names: map[string]string{
 		"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj",
 	}},
-	"qwen2": {class: "Qwen2ForCausalLM", modelType: "qwen2", biased: true},
-	"qwen3": {class: "Qwen3ForCausalLM", modelType: "qwen3"},
+	"qwen2":    {class: "Qwen2ForCausalLM", modelType: "qwen2", biased: true},
+	"qwen3":    {class: "Qwen3ForCausalLM", modelType: "qwen3"},
+	"qwen3moe": {class: "Qwen3MoeForCausalLM", modelType: "qwen3_moe"},
+}
+
+// expertNames are the layer tensors of mixtures of experts; those of experts are
+// stacked, [experts, rows, columns].
+var expertNames = map[string]map[string]string{
+	"MixtralForCausalLM": {
+		"ffn_gate_inp": "block_sparse_moe.gate", "ffn_gate_exps": "block_sparse_moe.experts.%d.w1",
+		"ffn_up_exps": "block_sparse_moe.experts.%d.w3", "ffn_down_exps": "block_sparse_moe.experts.%d.w2",
+	},
+	"Qwen3MoeForCausalLM": {
+		"ffn_gate_inp": "mlp.gate", "ffn_gate_exps": "mlp.experts.%d.gate_proj",
+		"ffn_up_exps": "mlp.experts.%d.up_proj", "ffn_down_exps": "mlp.experts.%d.down_proj",
+	},
 }
 
 var gemmaNames = map[string]string{
@@ -78,11 +92,11 @@ const (
 
 var layerTensor = regexp.MustCompile(`^blk\.(\d{1,4})\.([a-z_]+)\.(weight|bias)$`)
 
-// hfName translates the name of a tensor of architecture a; ok is false for names
-// of other models.
-func (a ggufArch) hfName(name string) (hf string, ok bool) {
+// hfName translates the name of a tensor of class, a Hugging Face architecture; ok
+// is false for names of other models. Stacked ones have a %d in them.
+func (a ggufArch) hfName(class, name string) (hf string, ok bool) {
 	if m := layerTensor.FindStringSubmatch(name); m != nil {
-		if part := cmp.Or(a.names[m[2]], ggufLayer[m[2]]); part != "" {
+		if part := cmp.Or(a.names[m[2]], expertNames[class][m[2]], ggufLayer[m[2]]); part != "" {
 			return "model.layers." + m[1] + "." + part + "." + m[3], true
 		}
 		return "", false
@@ -182,7 +196,7 @@ func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
 		if t.Name == ropeFreqs || cfg.arch == "phi3" && (t.Name == ropeLong || t.Name == ropeShort) {
 			continue // is in the config
 		}
-		name, ok := ggufArchs[cfg.arch].hfName(t.Name)
+		name, ok := ggufArchs[cfg.arch].hfName(cfg.Architectures[0], t.Name)
 		if !ok {
 			return &tensor.UnsupportedError{
 				What: fmt.Sprintf("tensor %.100q in a GGUF file of architecture %q", t.Name, cfg.arch),
@@ -206,6 +220,18 @@ func (c *Checkpoint) addGGUFTensors(r *gguf.Reader, cfg *ggufConfig) error {
 		}
 		if ggufArchs[cfg.arch].lessOne && strings.HasSuffix(name, "norm.weight") {
 			t.Type, t.Reader = tensor.F32.String(), lessOne{t.Reader}
+		}
+		if strings.Contains(name, "%d") {
+			if len(t.Shape) != 3 {
+				return &tensor.FormatError{Path: r.Path(), Offset: -1, Field: fmt.Sprintf("tensor %q", t.Name), Err: fmt.Errorf("has shape %v, want that of stacked experts", t.Shape)}
+			}
+			for e := range t.Shape[0] {
+				one := &tensor.Tensor{Name: fmt.Sprintf(name, e), Shape: t.Shape[1:], Type: t.Type, Bytes: t.Bytes / int64(t.Shape[0])}
+				n := one.Elements()
+				one.Reader = tensor.Section{Reader: t.Reader, First: int64(e) * n, N: n}
+				c.tensors = append(c.tensors, one)
+			}
+			continue
 		}
 		t.Name = name
 		c.tensors = append(c.tensors, t)

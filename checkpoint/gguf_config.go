@@ -49,6 +49,11 @@ type ggufConfig struct {
 	LogitSoftcap     json.Number `json:"final_logit_softcapping,omitempty"`
 	LocalTheta       json.Number `json:"rope_local_base_freq,omitempty"`
 	PartialRotary    json.Number `json:"partial_rotary_factor,omitempty"`
+	Experts          int         `json:"num_experts,omitempty"`
+	LocalExperts     int         `json:"num_local_experts,omitempty"`
+	ExpertsUsed      int         `json:"num_experts_per_tok,omitempty"`
+	ExpertWidth      int         `json:"moe_intermediate_size,omitempty"`
+	NormTopK         bool        `json:"norm_topk_prob,omitempty"`
 
 	arch string // general.architecture
 }
@@ -350,7 +355,21 @@ func (k *ggufKeys) family(cfg *ggufConfig, find func(string) (*tensor.Tensor, bo
 		window()
 		cfg.LogitSoftcap = softcap("final_logit_softcapping", map[string]float64{"gemma2": 30}[k.arch])
 	}
+	n, _ := k.integer("expert_count")
+	used, _ := k.integer("expert_used_count")
+	if n > 0 && (k.arch == "llama" || k.arch == "qwen3moe") {
+		cfg.ExpertsUsed = used
+		cfg.LocalExperts, cfg.NormTopK = n, true // llama.cpp's models know nothing else
+		if k.arch == "llama" {
+			cfg.Architectures, cfg.ModelType = []string{"MixtralForCausalLM"}, "mixtral"
+		}
+	} else if n > 0 {
+		k.keep(&tensor.UnsupportedError{What: fmt.Sprintf("GGUF key %s.expert_count = %d", k.arch, n)})
+	}
 	switch k.arch {
+	case "qwen3moe":
+		cfg.Experts, cfg.LocalExperts = n, 0
+		cfg.ExpertWidth = k.size("expert_feed_forward_length")
 	case "gemma2":
 		scalar(46)
 		cfg.AttnSoftcap = softcap("attn_logit_softcapping", 50)

@@ -285,6 +285,18 @@ func TestGGUFConfig(t *testing.T) {
 		}, func(s *arch.Spec) bool {
 			return s.RoPE.Type == "yarn" && s.RoPE.Factor == 4 && s.RoPE.OriginalContext == 32 && s.RoPE.BetaFast == 16 && s.RoPE.Scale > 1.138 && s.RoPE.Scale < 1.139
 		}},
+		{"mixtral", "llama", func(m *model) {
+			m.keys["llama.expert_count"], m.keys["llama.expert_used_count"] = uint32(2), uint32(1)
+			for _, part := range []string{"gate", "up", "down"} {
+				m.drop("blk.0.ffn_" + part + ".weight")
+			}
+			m.add("blk.0.ffn_gate_inp.weight", 2, 8)
+			m.add("blk.0.ffn_gate_exps.weight", 2, 12, 8)
+			m.add("blk.0.ffn_up_exps.weight", 2, 12, 8)
+			m.add("blk.0.ffn_down_exps.weight", 2, 8, 12)
+		}, func(s *arch.Spec) bool {
+			return s.Architecture == "MixtralForCausalLM" && s.Experts == 2 && s.ExpertsUsed == 1 && s.ExpertWidth == 12 && s.NormTopK
+		}},
 		{"experts 0", "llama", func(m *model) { m.keys["llama.expert_count"] = uint32(0) }, func(s *arch.Spec) bool { return true }},
 		{"qwen2", "qwen2", nil, func(s *arch.Spec) bool { return s.QKVBias && s.Architecture == "Qwen2ForCausalLM" }},
 	} {
@@ -315,9 +327,12 @@ func TestGGUFRefused(t *testing.T) {
 		want        string
 		unsupported bool
 	}{
-		{"architecture", set("general.architecture", "mamba"), `GGUF architecture "mamba" (known are gemma2, gemma3, llama, phi3, qwen2, qwen3)`, true},
+		{"architecture", set("general.architecture", "mamba"), `GGUF architecture "mamba" (known are gemma2, gemma3, llama, phi3, qwen2, qwen3, qwen3moe)`, true},
 		{"projector", set("general.type", "mmproj"), `general.type "mmproj"`, true},
-		{"experts", set("llama.expert_count", uint32(8)), "GGUF key llama.expert_count = 8", true},
+		{"stacked experts of one", func(m *model) {
+			m.keys["llama.expert_count"], m.keys["llama.expert_used_count"] = uint32(2), uint32(1)
+			m.add("blk.0.ffn_gate_exps.weight", 12, 8)
+		}, "want that of stacked experts", false},
 		{"window", set("llama.attention.sliding_window", uint32(4096)), "llama.attention.sliding_window = 4096", true},
 		{"unknown text", set("llama.activation", "gelu"), `llama.activation = "gelu"`, true},
 		{"value length", set("llama.attention.value_length", uint32(8)), "value_length = 8 where the heads have 4", true},

@@ -179,6 +179,7 @@ func TestGGUFTensorsAreLlamaCpps(t *testing.T) {
 		tiny(t, "llama2"), tiny(t, "llama3"), tiny(t, "llama-bias"), tiny(t, "smollm2"), tiny(t, "qwen2"),
 		tiny(t, "qwen3"), tiny(t, "qwen3-text"), deep(t, 18), deep(t, 3),
 		tiny(t, "mistral"), tiny(t, "gemma3"), tiny(t, "phi3"), tiny(t, "phi4"),
+		tiny(t, "mixtral"), tiny(t, "qwen3-moe"),
 	} {
 		t.Run(filepath.Base(src), func(t *testing.T) {
 			dirs := toGGUF(t, src, convert.GGUF{Types: allTypes(t)})
@@ -206,7 +207,7 @@ func TestGGUFTensorsAreLlamaCpps(t *testing.T) {
 // TestGGUFRoundTrip opens our F32 files as checkpoints and wants the logits of
 // the model they were made of, from every tiny checkpoint.
 func TestGGUFRoundTrip(t *testing.T) {
-	for _, v := range tinymodel.Variants() {
+	for _, v := range append(tinymodel.Variants(), tinymodel.Mixtures()...) {
 		t.Run(v.Name, func(t *testing.T) {
 			if strings.HasPrefix(v.Name, "llama3") {
 				t.Skip("scaling from contexts below 1024, which no reader guesses")

@@ -2,14 +2,19 @@ package convert_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/llama-pajamas/llama-pajamas/calibrate"
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
 	"github.com/llama-pajamas/llama-pajamas/convert"
+	"github.com/llama-pajamas/llama-pajamas/convert/recipe"
+	"github.com/llama-pajamas/llama-pajamas/convert/toonnx"
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
@@ -17,6 +22,7 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/internal/tinymodel"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/ort"
+	"github.com/llama-pajamas/llama-pajamas/tensor"
 	"github.com/llama-pajamas/llama-pajamas/verify"
 )
 
@@ -226,6 +232,30 @@ func TestLongRoPE(t *testing.T) {
 				}
 			}
 			s.Close()
+		}
+	}
+}
+
+// TestMixturesRefused wants mixtures of experts refused where they are not done:
+// in every dialect of ONNX, and by the probe.
+func TestMixturesRefused(t *testing.T) {
+	for _, v := range tinymodel.Mixtures() {
+		spec, get, err := tinymodel.Load(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var unsupported *tensor.UnsupportedError
+		for _, r := range [][2]string{{"cpu", "int8"}, {"base", "fp16"}, {"tensorrt", "int8"}, {"coreml", "int8"}} {
+			rec, err := recipe.Load(r[0], r[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := toonnx.Build(spec, rec, toonnx.Options{}); !errors.As(err, &unsupported) || !strings.Contains(err.Error(), "mixture of experts") {
+				t.Errorf("%s for %s: %v, want an UnsupportedError", v.Name, r[0], err)
+			}
+		}
+		if _, err := calibrate.Probe(t.Context(), spec, get, calibrate.Options{}); !errors.As(err, &unsupported) {
+			t.Errorf("probe of %s: %v, want an UnsupportedError", v.Name, err)
 		}
 	}
 }

@@ -215,6 +215,8 @@ func TestLlamaCppComputes(t *testing.T) {
 		{"qwen3-yarn", nil, 100, 16},
 		{"qwen3-yarn", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 80, "attention_factor": 1.3}}, 100, 16},
 		{"phi4", nil, 100, 16}, // in a context beyond the original one
+		{"mixtral", nil, 100, 16},
+		{"qwen3-moe", nil, 100, 16},
 		{"phi3", nil, 10, 1},
 		{"mistral", nil, 11, 1},
 	} {
@@ -282,6 +284,7 @@ func TestGGUFRefuses(t *testing.T) {
 		{"gemma3", map[string]any{"query_pre_attn_scalar": 16}, "query_pre_attn_scalar 16"},
 		{"gemma3", map[string]any{"attn_logit_softcapping": 50}, "soft caps"},
 		{"qwen3-yarn", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 4.0, "truncate": false}}, "truncate"},
+		{"qwen3-moe", map[string]any{"norm_topk_prob": false}, "norm_topk_prob"},
 	} {
 		v, err := tinymodel.ByName(c.variant)
 		if err != nil {

@@ -150,7 +150,7 @@ func TestMLXIsTheConverters(t *testing.T) {
 		pairs = append(pairs, p)
 		jobs = append(jobs, mlxJob{src, p.want, bits, group, o.Recipe, dtype})
 	}
-	for _, v := range tinymodel.Variants() {
+	for _, v := range append(tinymodel.Variants(), tinymodel.Mixtures()...) {
 		add(tiny(t, v.Name), tomlx.Options{Group: 32}, "")
 	}
 	smol := tiny(t, "smollm2")

@@ -59,6 +59,20 @@ type Reader interface {
 	ReadFloat32(dst []float32, offset int64) error
 }
 
+// Section is the N elements of a reader from First on.
+type Section struct {
+	Reader
+	First, N int64
+}
+
+// ReadFloat32 implements [Reader].
+func (s Section) ReadFloat32(dst []float32, offset int64) error {
+	if offset < 0 || offset > s.N || int64(len(dst)) > s.N-offset {
+		return fmt.Errorf("read elements %d to %d of %d", offset, offset+int64(len(dst)), s.N)
+	}
+	return s.Reader.ReadFloat32(dst, s.First+offset)
+}
+
 // Tensor is a named tensor whose elements stay where they are until asked for.
 type Tensor struct {
 	Name  string

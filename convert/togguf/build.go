@@ -74,6 +74,9 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Importance != nil && spec.Experts > 0 {
+		return nil, &tensor.UnsupportedError{What: "an importance matrix of a mixture of experts"}
+	}
 	if err := o.Importance.check(spec); err != nil {
 		return nil, err
 	}
@@ -233,10 +236,14 @@ func (a *Artifact) addTensor(spec *arch.Spec, f family, o Options, e entry, info
 	}
 	for _, w := range e.parts {
 		rowBytes := int(info.Type.RowBytes(int64(w.Shape[len(w.Shape)-1])))
+		row := int64(w.Row)
+		if isExpert(w.Role) {
+			row = int64(w.Expert) * int64(w.Shape[0])
+		}
 		p := plan.Piece{Weight: w, Output: plan.Output{
 			Form:       form(info.Type),
 			Interleave: f.headDim(spec, w.Role),
-			Data:       plan.Region{Offset: at + int64(w.Row)*int64(rowBytes), RowBytes: rowBytes},
+			Data:       plan.Region{Offset: at + row*int64(rowBytes), RowBytes: rowBytes},
 		}}
 		if info.Type.UsesImportance() {
 			p.Output.Importance = o.Importance.of(e.name)

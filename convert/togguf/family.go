@@ -29,13 +29,15 @@ type family struct {
 
 // families is the table of architectures, by config.json's class name.
 var families = map[string]family{
-	"Gemma2ForCausalLM":  {name: "gemma2", check: checkGemma2},
-	"Gemma3ForCausalLM":  {name: "gemma3", check: checkGemma3},
-	"LlamaForCausalLM":   {name: "llama", interleaved: true, vocabSize: true, ropeDim: true},
-	"MistralForCausalLM": {name: "llama", interleaved: true, vocabSize: true, ropeDim: true, ignoresWindow: true},
-	"Phi3ForCausalLM":    {name: "phi3", ropeDim: true, ignoresWindow: true, check: checkPhi3},
-	"Qwen2ForCausalLM":   {name: "qwen2"},
-	"Qwen3ForCausalLM":   {name: "qwen3"},
+	"Gemma2ForCausalLM":   {name: "gemma2", check: checkGemma2},
+	"Gemma3ForCausalLM":   {name: "gemma3", check: checkGemma3},
+	"LlamaForCausalLM":    {name: "llama", interleaved: true, vocabSize: true, ropeDim: true},
+	"MixtralForCausalLM":  {name: "llama", interleaved: true, vocabSize: true, ropeDim: true, ignoresWindow: true},
+	"MistralForCausalLM":  {name: "llama", interleaved: true, vocabSize: true, ropeDim: true, ignoresWindow: true},
+	"Phi3ForCausalLM":     {name: "phi3", ropeDim: true, ignoresWindow: true, check: checkPhi3},
+	"Qwen2ForCausalLM":    {name: "qwen2"},
+	"Qwen3ForCausalLM":    {name: "qwen3"},
+	"Qwen3MoeForCausalLM": {name: "qwen3moe", check: checkExperts},
 }
 
 func refuse(format string, a ...any) error {
@@ -80,6 +82,13 @@ func checkGemma3(spec *arch.Spec) error {
 	return nil
 }
 
+func checkExperts(spec *arch.Spec) error {
+	if !spec.NormTopK {
+		return refuse("Qwen3 MoE with norm_topk_prob false")
+	}
+	return nil
+}
+
 func checkPhi3(spec *arch.Spec) error {
 	if spec.HeadDim*spec.Heads != spec.Hidden || spec.QKVBias || spec.OBias {
 		return refuse("Phi-3 with biases, or heads that do not fill hidden_size")
@@ -110,6 +119,7 @@ var names = map[arch.Role]string{
 	arch.AttnO: "attn_output.weight", arch.AttnQBias: "attn_q.bias", arch.AttnKBias: "attn_k.bias", arch.AttnVBias: "attn_v.bias",
 	arch.AttnOBias: "attn_output.bias", arch.QNorm: "attn_q_norm.weight", arch.KNorm: "attn_k_norm.weight",
 	arch.PostAttnNorm: "post_attention_norm.weight", arch.PostFFNNorm: "post_ffw_norm.weight",
+	arch.Router: "ffn_gate_inp.weight", arch.ExpertGate: "ffn_gate_exps.weight", arch.ExpertUp: "ffn_up_exps.weight", arch.ExpertDown: "ffn_down_exps.weight",
 	arch.FFNNorm: "ffn_norm.weight", arch.FFNGate: "ffn_gate.weight", arch.FFNUp: "ffn_up.weight", arch.FFNDown: "ffn_down.weight",
 }
 
@@ -153,10 +163,22 @@ type entry struct {
 // outside the layers, then layer by layer, each by name.
 func entries(spec *arch.Spec) ([]entry, error) {
 	var list []entry
+	stacked := map[string]int{} // places of tensors that hold all experts
 	for _, w := range spec.Weights() {
 		name, err := TensorName(w)
 		if err != nil {
 			return nil, err
+		}
+		if isExpert(w.Role) {
+			if i, ok := stacked[name]; ok {
+				list[i].parts = append(list[i].parts, w)
+				continue
+			}
+			stacked[name] = len(list)
+			all := w
+			all.Shape = append(tensor.Shape{spec.Experts}, w.Shape...)
+			list = append(list, entry{name: name, weight: all, parts: []arch.Weight{w}})
+			continue
 		}
 		if w.Row > 0 {
 			last := &list[len(list)-1]
@@ -186,6 +208,10 @@ func entries(spec *arch.Spec) ([]entry, error) {
 		return strings.Compare(a.name, b.name)
 	})
 	return list, nil
+}
+
+func isExpert(r arch.Role) bool {
+	return r == arch.ExpertGate || r == arch.ExpertUp || r == arch.ExpertDown
 }
 
 func narrow(x []float64) []float32 {

@@ -74,6 +74,13 @@ func (k *keys) model(spec *arch.Spec, f family) error {
 		return refuse("RoPE scaling %q", spec.RoPE.Type)
 	}
 	k.family(p, spec, f)
+	if spec.Experts > 0 {
+		k.add(p+"expert_count", uint32(spec.Experts))
+		k.add(p+"expert_used_count", uint32(spec.ExpertsUsed))
+		if f.name == "qwen3moe" {
+			k.add(p+"expert_feed_forward_length", uint32(spec.ExpertWidth))
+		}
+	}
 	k.add(p+"rope.freq_base", float32(spec.RoPE.Theta))
 	k.add(p+"attention.layer_norm_rms_epsilon", spec.NormEps)
 	k.add(p+"attention.key_length", uint32(spec.HeadDim))

@@ -106,6 +106,7 @@ type mixture struct {
 	tied    bool
 	grouped int  // query heads for each key head
 	large   bool // llama.cpp's "70B": 80 layers of grouped queries
+	eight   bool // eight experts, whose attention is small beside them
 
 	layers, values int // layers of the model, matrices of role AttnV
 	value, down    int // how many of AttnV and FFNDown have been seen
@@ -114,7 +115,7 @@ type mixture struct {
 func newMixture(spec *arch.Spec, family string, o Options) *mixture {
 	m := &mixture{
 		file: o.Type, overrides: o.Overrides, importance: o.Importance != nil,
-		tied: spec.Tied, grouped: spec.Heads / spec.KVHeads, layers: spec.Layers,
+		tied: spec.Tied, eight: spec.Experts == 8, grouped: spec.Heads / spec.KVHeads, layers: spec.Layers,
 		// src/models/llama.cpp and qwen2.cpp, load_arch_hparams.
 		large: spec.Layers == 80 && (family == "qwen2" || family == "llama" && spec.Heads != spec.KVHeads),
 	}
@@ -128,7 +129,7 @@ func newMixture(spec *arch.Spec, family string, o Options) *mixture {
 
 // typeOf is the type of the next tensor.
 func (m *mixture) typeOf(name string, w arch.Weight) ggml.Type {
-	if !w.Role.IsMatrix() {
+	if !w.Role.IsMatrix() || w.Role == arch.Router {
 		return ggml.F32
 	}
 	t, named := m.file.base(), false
@@ -141,10 +142,10 @@ func (m *mixture) typeOf(name string, w arch.Weight) ggml.Type {
 	if !named && !isPlain(t) {
 		t = m.mix(w, t)
 	}
-	return fallback(t, w.Shape[1])
+	return fallback(t, w.Shape[len(w.Shape)-1])
 }
 
-// mix is llama_tensor_get_type_impl for dense models.
+// mix is llama_tensor_get_type_impl.
 func (m *mixture) mix(w arch.Weight, t ggml.Type) ggml.Type {
 	switch w.Role {
 	case arch.TokenEmbd, arch.LMHead:
@@ -158,10 +159,21 @@ func (m *mixture) mix(w arch.Weight, t ggml.Type) ggml.Type {
 	case arch.AttnV:
 		t = m.mixValue(t)
 		m.value++
-	case arch.FFNDown:
+	case arch.AttnK:
+		if m.eight {
+			t = ggml.Q8_0
+		}
+	case arch.FFNDown, arch.ExpertDown:
 		t = m.mixDown(t)
 		m.down++
 	case arch.AttnO:
+		if m.eight {
+			switch m.file {
+			case Q2_K, Q3_K_S, Q3_K_M, Q4_K_S, Q4_K_M:
+				t = ggml.Q5_K
+			}
+			return t
+		}
 		switch m.file {
 		case Q2_K:
 			t = ggml.Q3_K
@@ -194,6 +206,9 @@ func (m *mixture) mixValue(t ggml.Type) ggml.Type {
 	}
 	if m.large && (t == ggml.Q3_K || t == ggml.Q4_K) {
 		t = ggml.Q5_K
+	}
+	if m.eight {
+		t = ggml.Q8_0
 	}
 	return t
 }

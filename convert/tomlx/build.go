@@ -37,21 +37,32 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 	a := &Artifact{Options: o}
 	weights := spec.Weights()
 	a.Pieces = make([]plan.Piece, len(weights))
+	type key struct {
+		role  arch.Role
+		layer int
+	}
+	stacked := map[key]int{} // places of tensors that hold all experts
 	var tensors []stored
 	for i, w := range weights {
 		a.Pieces[i] = plan.Piece{Weight: w, Output: plan.Output{Form: o.form(spec, w)}}
-		ts, err := tensorsOf(w, &a.Pieces[i].Output)
+		ts, err := tensorsOf(spec, w, &a.Pieces[i].Output)
 		if err != nil {
 			return nil, err
 		}
 		if w.Plus != 0 { // mlx-lm's models add it
 			a.Pieces[i].Weight.Name = arch.AsStored + w.Name
 		}
-		if w.Row == 0 {
+		at := len(tensors) - len(ts)
+		switch {
+		case w.Row > 0:
+		case isExpert(w.Role) && w.Expert > 0:
+			at = stacked[key{w.Role, w.Layer}]
+		default:
+			stacked[key{w.Role, w.Layer}] = len(tensors)
 			tensors = append(tensors, ts...)
 			continue
 		}
-		last := tensors[len(tensors)-len(ts):]
+		last := tensors[at:]
 		for k, t := range ts {
 			last[k].regions, last[k].rows = append(last[k].regions, t.regions...), append(last[k].rows, t.rows...)
 		}
@@ -79,19 +90,21 @@ func Build(spec *arch.Spec, o Options) (*Artifact, error) {
 // tensorsOf lists what a weight becomes, as nn.QuantizedLinear and
 // nn.QuantizedEmbedding name it; the first of a packed tensor's parts stands for
 // all of it.
-func tensorsOf(w arch.Weight, out *plan.Output) ([]stored, error) {
+func tensorsOf(spec *arch.Spec, w arch.Weight, out *plan.Output) ([]stored, error) {
 	f := out.Form
 	rows, cols := 1, w.Shape[len(w.Shape)-1]
 	for _, d := range w.Shape[:len(w.Shape)-1] {
 		rows *= d
 	}
 	part := rows
-	whole := arch.StoredAs([]arch.Weight{w})
-	if w.Row == 0 {
-		w = whole[0]
-		if len(w.Shape) > 1 {
-			rows = w.Shape[0]
-		}
+	switch {
+	case isExpert(w.Role):
+		w.Name = modulePath(w) + ".weight"
+		w.Shape = append(tensor.Shape{spec.Experts}, w.Shape...)
+		rows *= spec.Experts
+	case w.Stored != "" && w.Row == 0:
+		w = arch.StoredAs([]arch.Weight{w})[0]
+		rows = w.Shape[0]
 	}
 	data, scales, _ := f.RowBytes(cols)
 	out.Data.RowBytes = data
@@ -117,6 +130,35 @@ func tensorsOf(w arch.Weight, out *plan.Output) ([]stored, error) {
 		one(safetensors.Decl{Name: path + ".scales", Type: f.Scale.String(), Shape: groups}, scales, &out.Scales),
 		one(safetensors.Decl{Name: path + ".biases", Type: f.Scale.String(), Shape: groups}, scales, &out.Zeros),
 	}, nil
+}
+
+func isExpert(r arch.Role) bool {
+	return r == arch.ExpertGate || r == arch.ExpertUp || r == arch.ExpertDown
+}
+
+// modulePath is the path of the module that holds a matrix: mlx-lm stacks the
+// experts of a layer.
+func modulePath(w arch.Weight) string {
+	if isExpert(w.Role) {
+		layer, _, _ := strings.Cut(w.Name, ".experts.")
+		return layer + ".switch_mlp." + map[arch.Role]string{arch.ExpertGate: "gate_proj", arch.ExpertUp: "up_proj", arch.ExpertDown: "down_proj"}[w.Role]
+	}
+	return strings.TrimSuffix(arch.StoredAs([]arch.Weight{w})[0].Name, ".weight")
+}
+
+// modules lists the tensors of a float folder, by name and shape.
+func modules(spec *arch.Spec) []arch.Weight {
+	var out []arch.Weight
+	for _, w := range arch.StoredAs(spec.Weights()) {
+		if isExpert(w.Role) {
+			if w.Expert > 0 {
+				continue
+			}
+			w.Name, w.Shape = modulePath(w)+".weight", append(tensor.Shape{spec.Experts}, w.Shape...)
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 // layOut fills the weight files, one after the other as mlx-lm's make_shards

@@ -287,7 +287,7 @@ func (out *Info) wanted(c map[string]any, byName map[string]safetensors.Info) (m
 	out.Complete = true
 	widths := map[string]int{}
 	known := map[string]bool{}
-	for _, w := range arch.StoredAs(spec.Weights()) {
+	for _, w := range modules(spec) {
 		t, ok := byName[w.Name]
 		if !ok {
 			return nil, broken(w.Name, "is missing")

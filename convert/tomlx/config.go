@@ -153,19 +153,28 @@ func family(c map[string]any, spec *arch.Spec) error {
 func (o Options) quantization(pieces []plan.Piece) map[string]any {
 	q := map[string]any{"group_size": o.Group, "bits": o.Bits, "mode": "affine"}
 	if o.Recipe == "" {
+		for _, p := range pieces { // whose bits are mlx-lm's choice, not the user's
+			if f := p.Output.Form; f.Affine && p.Weight.Role == arch.Router && isQwen3MoE(p.Weight) {
+				q[modulePath(p.Weight)] = map[string]any{"group_size": f.Block, "bits": f.Bits}
+			}
+		}
 		return q
 	}
 	for _, p := range pieces {
 		if f := p.Output.Form; f.Affine {
 			w := p.Weight
-			if w.Row > 0 {
-				continue // of a packed tensor, which its first part names
+			if w.Row > 0 || w.Expert > 0 {
+				continue // of a tensor that its first part names
 			}
-			q[strings.TrimSuffix(arch.StoredAs([]arch.Weight{w})[0].Name, ".weight")] = map[string]any{"group_size": f.Block, "bits": f.Bits, "mode": "affine"}
+			q[modulePath(w)] = map[string]any{"group_size": f.Block, "bits": f.Bits, "mode": "affine"}
 		}
 	}
 	return q
 }
+
+// isQwen3MoE reports whether a router is of that model, which packs it apart from
+// the rest (qwen3_moe.py, quant_predicate).
+func isQwen3MoE(w arch.Weight) bool { return strings.HasSuffix(w.Name, ".mlp.gate.weight") }
 
 // encode writes JSON as mlx-lm does: keys sorted, four spaces.
 func encode(v any) ([]byte, error) {

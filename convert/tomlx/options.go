@@ -168,7 +168,7 @@ func (o Options) bits(spec *arch.Spec, w arch.Weight) int {
 		role = arch.AttnV // mlx-lm goes by the name, and v_proj is in qkv_proj
 	}
 	switch role {
-	case arch.AttnV, arch.FFNDown:
+	case arch.AttnV, arch.FFNDown, arch.ExpertDown:
 		if more {
 			return m.high
 		}
@@ -184,5 +184,11 @@ func (o Options) form(spec *arch.Spec, w arch.Weight) plan.Form {
 	if !o.Quantizes() || !w.Role.IsMatrix() || w.Shape[len(w.Shape)-1]%o.Group != 0 {
 		return plan.Form{Float: o.Type}
 	}
-	return plan.Form{Affine: true, Bits: o.bits(spec, w), Block: o.Group, Scale: o.Type}
+	bits, group := o.bits(spec, w), o.Group
+	if w.Role == arch.Router && isQwen3MoE(w) && o.Recipe == "" {
+		if bits, group = 8, 64; w.Shape[1]%group != 0 {
+			return plan.Form{Float: o.Type}
+		}
+	}
+	return plan.Form{Affine: true, Bits: bits, Block: group, Scale: o.Type}
 }

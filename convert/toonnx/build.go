@@ -78,6 +78,9 @@ type Piece struct {
 
 // Build plans one artifact.
 func Build(spec *arch.Spec, rec *recipe.Recipe, o Options) (*Artifact, error) {
+	if spec.Experts > 0 {
+		return nil, &tensor.UnsupportedError{What: fmt.Sprintf("mixture of experts (%s) in ONNX", spec.Architecture), Hint: "GGUF and MLX are written"}
+	}
 	o.MaxContext = MaxContext(spec, rec, o.MaxContext)
 	if rec.Dialect != "static" {
 		art, err := build(spec, rec, o, 0)

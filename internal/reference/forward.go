@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -128,18 +129,66 @@ func (m *Model) mlp(i int, x [][]float32) {
 	l := &m.layers[i]
 	h := m.norm(l.ffnNorm, x)
 	m.observe(i, FFNNorm, h)
-	gate, up := linear(l.gate, nil, h), linear(l.up, nil, h)
-	for t := range gate {
-		for c, g := range gate[t] {
-			act := silu(float64(g))
+	if m.Spec.Experts > 0 {
+		add(x, m.mixture(l, h))
+		return
+	}
+	act := m.activated(l.gate, l.up, h)
+	m.observe(i, FFNAct, act)
+	add(x, m.post(l.postFFN, linear(l.down, nil, act)))
+}
+
+// activated is act(gate(h))·up(h).
+func (m *Model) activated(gate, up matrix, h [][]float32) [][]float32 {
+	g, u := linear(gate, nil, h), linear(up, nil, h)
+	for t := range g {
+		for c, v := range g[t] {
+			act := silu(float64(v))
 			if m.Spec.GELU {
-				act = gelu(float64(g))
+				act = gelu(float64(v))
 			}
-			gate[t][c] = float32(act * float64(up[t][c]))
+			g[t][c] = float32(act * float64(u[t][c]))
 		}
 	}
-	m.observe(i, FFNAct, gate)
-	add(x, m.post(l.postFFN, linear(l.down, nil, gate)))
+	return g
+}
+
+// mixture is the sum of the experts with the highest scores, weighted by the
+// softmax of the scores, for each row of h alone.
+func (m *Model) mixture(l *layer, h [][]float32) [][]float32 {
+	scores := linear(l.router, nil, h)
+	out := make([][]float32, len(h))
+	for t := range h {
+		p := make([]float64, len(scores[t]))
+		widen(p, scores[t])
+		softmax(p)
+		order := make([]int, len(p))
+		for e := range order {
+			order[e] = e
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p[b], p[a]) })
+		order = order[:m.Spec.ExpertsUsed]
+		total := 1.0
+		if m.Spec.NormTopK {
+			total = 0
+			for _, e := range order {
+				total += p[e]
+			}
+		}
+		sum := make([]float64, m.Spec.Hidden)
+		for _, e := range order {
+			x := &l.experts[e]
+			y := linear(x.down, nil, m.activated(x.gate, x.up, h[t:t+1]))[0]
+			for c, v := range y {
+				sum[c] += p[e] / total * float64(v)
+			}
+		}
+		out[t] = make([]float32, len(sum))
+		for c, v := range sum {
+			out[t][c] = float32(v)
+		}
+	}
+	return out
 }
 
 // norm is RMSNorm of each row: x/√(mean(x²)+eps)·w.

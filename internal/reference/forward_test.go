@@ -73,10 +73,12 @@ func TestEveryOptionMatters(t *testing.T) {
 		"query scale":   func(s *arch.Spec) bool { was := s.QueryScalar; s.QueryScalar *= 3; return was != 0 },
 		"softcap":       func(s *arch.Spec) bool { return s.AttnSoftcap != 0 && zero(&s.AttnSoftcap) },
 		"logit softcap": func(s *arch.Spec) bool { return s.LogitSoftcap != 0 && zero(&s.LogitSoftcap) },
+		"experts used":  func(s *arch.Spec) bool { s.ExpertsUsed--; return s.Experts != 0 },
+		"top-k norm":    func(s *arch.Spec) bool { was := s.NormTopK; s.NormTopK = false; return was },
 		"gelu":          func(s *arch.Spec) bool { was := s.GELU; s.GELU = false; return was },
 		"norm eps":      func(s *arch.Spec) bool { s.NormEps = 0.1; return true },
 	}
-	for _, v := range tinymodel.Variants() {
+	for _, v := range append(tinymodel.Variants(), tinymodel.Mixtures()...) {
 		base := load(t, v, nil)
 		tokens := randomTokens(100, base.Spec.Vocab)
 		want := base.Forward(tokens)

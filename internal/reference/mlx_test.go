@@ -65,7 +65,8 @@ func compare(t *testing.T, got, want [][]float32) {
 
 // without is all tiny checkpoints but those named.
 func without(names ...string) []tinymodel.Variant {
-	return slices.DeleteFunc(tinymodel.Variants(), func(v tinymodel.Variant) bool { return slices.Contains(names, v.Name) })
+	all := append(tinymodel.Variants(), tinymodel.Mixtures()...)
+	return slices.DeleteFunc(all, func(v tinymodel.Variant) bool { return slices.Contains(names, v.Name) })
 }
 
 func writeAll(t *testing.T, variants []tinymodel.Variant) []string {

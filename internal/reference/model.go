@@ -57,8 +57,13 @@ type layer struct {
 	q, k, v, o, gate, up, down matrix
 	qBias, kBias, vBias, oBias []float32
 	qNorm, kNorm               []float32
+	router                     matrix
+	experts                    []expert
 	keys, values               []float32
 }
+
+// expert is one MLP of several.
+type expert struct{ gate, up, down matrix }
 
 // matrix is [out, in], row-major.
 type matrix struct {
@@ -110,6 +115,9 @@ func (m *Model) place(w arch.Weight, data []float32) error {
 	var l *layer
 	if w.Layer >= 0 {
 		l = &m.layers[w.Layer]
+		if l.experts == nil {
+			l.experts = make([]expert, m.Spec.Experts)
+		}
 	}
 	switch w.Role {
 	case arch.TokenEmbd:
@@ -152,6 +160,14 @@ func (m *Model) place(w arch.Weight, data []float32) error {
 		mat = &l.up
 	case arch.FFNDown:
 		mat = &l.down
+	case arch.Router:
+		mat = &l.router
+	case arch.ExpertGate:
+		mat = &l.experts[w.Expert].gate
+	case arch.ExpertUp:
+		mat = &l.experts[w.Expert].up
+	case arch.ExpertDown:
+		mat = &l.experts[w.Expert].down
 	default:
 		return fmt.Errorf("tensor %q: the reference forward pass has no place for role %v", w.Name, w.Role)
 	}

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite testdata")
 // goldens made from these checkpoints hold everywhere.
 func TestBytes(t *testing.T) {
 	var got []string
-	for _, v := range tinymodel.Variants() {
+	for _, v := range append(tinymodel.Variants(), tinymodel.Mixtures()...) {
 		dir := t.TempDir()
 		if err := tinymodel.Write(dir, v); err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func TestBytes(t *testing.T) {
 // TestLoad wants each weight of the spec, of the right shape, in memory.
 func TestLoad(t *testing.T) {
 	var names []string
-	for _, v := range tinymodel.Variants() {
+	for _, v := range append(tinymodel.Variants(), tinymodel.Mixtures()...) {
 		if slices.Contains(names, v.Name) {
 			t.Errorf("two variants are named %q", v.Name)
 		}

@@ -39,9 +39,9 @@ func (v Variant) ConfigJSON() []byte {
 	return b
 }
 
-// ByName finds one of [Variants].
+// ByName finds one of [Variants] or [Mixtures].
 func ByName(name string) (Variant, error) {
-	for _, v := range Variants() {
+	for _, v := range append(Variants(), Mixtures()...) {
 		if v.Name == name {
 			return v, nil
 		}
@@ -212,6 +212,33 @@ func Variants() []Variant {
 					"short_factor": []float64{1, 1.05, 1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.5, 1.6, 1.7, 1.9},
 					"long_factor":  []float64{1, 1.3, 1.9, 2.7, 4.5, 7, 11, 16, 20, 25, 30, 33.5},
 				},
+			}),
+		},
+	}
+}
+
+// Mixtures lists those with several experts in place of the MLP, which not every
+// format takes.
+func Mixtures() []Variant {
+	return []Variant{
+		// Mixtral: eight experts, two used.
+		{
+			Name: "mixtral", DType: tensor.BF16,
+			Config: merge(map[string]any{
+				"architectures": []string{"MixtralForCausalLM"}, "model_type": "mixtral", "rope_theta": 1000000.0, "sliding_window": nil,
+				"num_local_experts": 8, "num_experts_per_tok": 2, "output_router_logits": false, "router_aux_loss_coef": 0.02,
+			}, map[string]any{
+				"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+			}, nil),
+		},
+		// Qwen3 30B-A3B: narrow experts, q/k norm.
+		{
+			Name: "qwen3-moe", DType: tensor.BF16,
+			Config: qwen3(map[string]any{
+				"architectures": []string{"Qwen3MoeForCausalLM"}, "model_type": "qwen3_moe",
+				"hidden_size": 64, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+				"num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 32, "norm_topk_prob": true,
+				"decoder_sparse_step": 1, "mlp_only_layers": []int{}, "output_router_logits": false, "router_aux_loss_coef": 0.001,
 			}),
 		},
 	}

@@ -84,7 +84,7 @@ func values(w arch.Weight) []float32 {
 		spread = 0.6
 	case arch.AttnQ, arch.AttnK:
 		spread = 1.5 / math.Sqrt(float64(w.Shape[1]))
-	case arch.AttnV, arch.AttnO, arch.FFNGate, arch.FFNUp, arch.FFNDown:
+	case arch.AttnV, arch.AttnO, arch.FFNGate, arch.FFNUp, arch.FFNDown, arch.Router, arch.ExpertGate, arch.ExpertUp, arch.ExpertDown:
 		spread = 1 / math.Sqrt(float64(w.Shape[1]))
 	case arch.LMHead:
 		spread = 4 / math.Sqrt(float64(w.Shape[1]))
