@@ -50,9 +50,9 @@ type ContextOptions struct {
 	// Keys and Values are the cache's types; the zero value is F32, as
 	// [DefaultContext] is F16. Quantized values need flash attention.
 	Keys, Values Type
-	// HostCache keeps the cache in main memory even where layers lie on a
-	// device.
-	HostCache bool
+	// HostOnly keeps the cache in main memory, and all work on the processor,
+	// whatever devices there are.
+	HostOnly bool
 	// Measure lets the library measure its time, for its log.
 	Measure bool
 }
@@ -110,7 +110,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	}
 	p.flashAttnType = int32(o.Flash) - 1
 	p.typeK, p.typeV = int32(o.Keys), int32(o.Values)
-	p.offloadKQV, p.noPerf = !o.HostCache, !o.Measure
+	p.offloadKQV, p.opOffload, p.noPerf = !o.HostOnly, !o.HostOnly, !o.Measure
 	c := &Context{m: m, lib: m.lib, room: o.Batch, all: o.AllRows, abort: newFlag(false)}
 	m.lib.log.forget()
 	if c.ptr = m.lib.api.initFromModel(m.ptr, p); c.ptr == 0 {

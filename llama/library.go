@@ -21,6 +21,9 @@ type Options struct {
 	// Logger gets the library's messages at the level the library gives them,
 	// but its information as debug; nil is silent.
 	Logger *slog.Logger
+	// OnAbort, where not nil, hears why before the library ends the process, in
+	// place of the backtrace that it would print.
+	OnAbort func(why string)
 }
 
 // Library is a loaded llama.cpp with its devices. It stays loaded until the
@@ -31,6 +34,7 @@ type Library struct {
 	api     functions
 	log     *logSink
 	strlen  uintptr // of the C library; see flag
+	onAbort func(why string)
 }
 
 // functions are the library's, by their C names.
@@ -41,6 +45,7 @@ type functions struct {
 	maxDevices                func() uintptr
 	supportsGPU, supportsRPC  func() bool
 	logSet                    func(callback uintptr, user uintptr)
+	abortSet                  func(callback uintptr) uintptr
 	modelDefaults             func() modelParams
 	contextDefaults           func() contextParams
 	modelLoad                 func(path string, p modelParams) uintptr
@@ -99,7 +104,7 @@ func (f *functions) table() map[string]any {
 	return map[string]any{
 		"llama_version": &f.llamaVersion, "llama_backend_init": &f.backendInit, "llama_print_system_info": &f.systemInfo,
 		"llama_max_devices": &f.maxDevices, "llama_supports_gpu_offload": &f.supportsGPU, "llama_supports_rpc": &f.supportsRPC,
-		"llama_log_set": &f.logSet, "llama_model_default_params": &f.modelDefaults, "llama_context_default_params": &f.contextDefaults,
+		"llama_log_set": &f.logSet, "ggml_set_abort_callback": &f.abortSet, "llama_model_default_params": &f.modelDefaults, "llama_context_default_params": &f.contextDefaults,
 		"llama_model_load_from_file": &f.modelLoad, "llama_model_free": &f.modelFree, "llama_model_get_vocab": &f.modelVocab,
 		"llama_model_size": &f.modelSize, "llama_model_n_params": &f.modelParams, "llama_model_n_ctx_train": &f.modelCtxTrain,
 		"llama_model_n_layer": &f.modelLayer, "llama_model_n_embd": &f.modelEmbd, "llama_model_n_head_kv": &f.modelHeadKV,
@@ -132,7 +137,7 @@ var opening sync.Mutex
 func Open(path string, o Options) (*Library, error) {
 	opening.Lock()
 	defer opening.Unlock()
-	l := &Library{path: path, log: &logSink{log: o.Logger}}
+	l := &Library{path: path, log: &logSink{log: o.Logger}, onAbort: o.OnAbort}
 	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("load llama.cpp from %s: %w", path, err)
 	}
@@ -161,6 +166,12 @@ func (l *Library) open() error {
 		return err
 	}
 	l.api.logSet(purego.NewCallback(l.log.callback), 0)
+	if l.onAbort != nil {
+		l.api.abortSet(purego.NewCallback(func(text uintptr) uintptr {
+			l.onAbort(strings.TrimSpace(goString(text)) + l.log.tail())
+			return 0
+		}))
+	}
 	l.api.backendInit()
 	if l.api.devCount() > 0 {
 		return nil // a Library of this process has loaded them

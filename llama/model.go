@@ -29,7 +29,8 @@ type ModelOptions struct {
 	// GPULayers is how many layers, counted from the end, lie on the devices;
 	// negative means all, the output layer too.
 	GPULayers int
-	// Devices are those to use for layers; nil means all GPUs.
+	// Devices are those to use for layers; nil means all GPUs, an empty list
+	// none.
 	Devices []Device
 	// Split is the share of the layers for each device, in any unit; nil lets
 	// the library share out by free memory.

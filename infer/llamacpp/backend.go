@@ -36,9 +36,11 @@ type Options struct {
 	// NoRepack keeps weights in the order of the file; see
 	// llama.ModelOptions.NoRepack.
 	NoRepack bool
+	// OnAbort hears why before llama.cpp ends the process; see llama.Options.
+	OnAbort func(why string) `json:"-"`
 	// Logger gets warnings, and with debug level the library's own messages;
 	// nil is silent.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 }
 
 // cacheType is a type of the cache and the bytes of a block of elements.
@@ -93,7 +95,7 @@ func New(o Options) (*Backend, error) {
 	}
 	b.preload()
 	var err error
-	if b.lib, err = llama.Open(o.Library, llama.Options{Logger: b.log}); err != nil {
+	if b.lib, err = llama.Open(o.Library, llama.Options{Logger: b.log, OnAbort: o.OnAbort}); err != nil {
 		return nil, fmt.Errorf("open the llama.cpp backend: %w", err)
 	}
 	have := b.lib.Devices()

@@ -12,7 +12,11 @@
 // it, cannot be taken back: their sequence is evaluated again from the start.
 //
 // Layers go to the library's devices (CUDA, Vulkan, Metal; other machines by
-// RPC) by [Options.GPULayers]. None of these was at hand: only the CPU was run.
+// RPC) by [Options.GPULayers]. llama.cpp ends the process where a device fails:
+// who has other ways to go tries a device in a process of its own first, as
+// internal/cli does. On an H100 the Vulkan build gave the processor's tokens; the
+// CUDA build has no code for that card but for drivers newer than the one there,
+// and its failing was caught so. Metal and RPC were not run on the device.
 //
 // A Backend may be used by many goroutines, a session by one at a time.
 package llamacpp

@@ -92,7 +92,11 @@ func (b *Backend) open(ctx context.Context, path string, o infer.OpenOptions) (_
 		s.chunk = min(s.chunk, allChunk)
 	}
 	s.chunk = min(s.chunk, p.context)
-	if s.model, err = b.lib.LoadModel(ctx, path, llama.ModelOptions{GPULayers: p.layers, NoRepack: b.o.NoRepack}); err != nil {
+	m := llama.ModelOptions{GPULayers: p.layers, NoRepack: b.o.NoRepack}
+	if p.layers == 0 {
+		m.Devices = []llama.Device{} // else they would be given work all the same
+	}
+	if s.model, err = b.lib.LoadModel(ctx, path, m); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -100,20 +104,20 @@ func (b *Backend) open(ctx context.Context, path string, o infer.OpenOptions) (_
 			s.model.Close() // the first error tells more
 		}
 	}()
-	m := s.model.Info()
-	if m.Encoder {
+	known := s.model.Info()
+	if known.Encoder {
 		return nil, errors.New("the model reads a text with an encoder before it writes one, which is not done here")
 	}
 	s.info = infer.Info{
 		Backend: b.Name(), Version: b.lib.Version(), Provider: b.provider(p.layers, len(facts.LayerBytes)), Model: path,
-		Vocab: m.Vocab, MaxContext: p.context, Threads: o.Threads, WeightBytes: facts.Bytes(),
+		Vocab: known.Vocab, MaxContext: p.context, Threads: o.Threads, WeightBytes: facts.Bytes(),
 	}
 	for _, n := range facts.CacheElements {
 		s.info.CacheBytesPerToken += b.cache.size(n)
 	}
 	s.options = llama.ContextOptions{
 		Length: min(p.context, b.capacity), Batch: s.chunk, AllRows: s.all, Threads: o.Threads,
-		Flash: b.flash, Keys: b.cache.typ, Values: b.cache.typ,
+		Flash: b.flash, Keys: b.cache.typ, Values: b.cache.typ, HostOnly: p.layers == 0,
 	}
 	if s.ctx, err = s.model.NewContext(s.options); err != nil {
 		return nil, err

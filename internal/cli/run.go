@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ from which it takes what is best for this machine, or a single model.`)
 	f.IntVar(&c.Context, "context", 0, "longest sequence, in tokens (default: the model's own limit)")
 	f.StringVar(&c.LlamaCpp, "llama-library", "", "llama.cpp library, a file or its folder (default: $"+llamaEnv+",\nbeside the program, what setup fetched, the system's)")
 	root.AddCommand(chatCommand(c, &runFlags{}), generateCommand(c, &runFlags{}), listCommand(c),
-		tokenizeCommand(c), detokenizeCommand(c), renderCommand(c), setupAnyCommand(c), doctorCommand(c, c.judgeMore))
+		tokenizeCommand(c), detokenizeCommand(c), renderCommand(c), setupAnyCommand(c), doctorCommand(c, c.judgeMore), tryDeviceCommand(c))
 	return root
 }
 
@@ -206,10 +207,13 @@ func (r *runFlags) load(ctx context.Context, c *common, cmd *cobra.Command, choi
 		if err != nil {
 			return nil, err
 		}
-		backend, err = llamacpp.New(llamacpp.Options{
+		if backend, err = c.llamaBackend(ctx, llamacpp.Options{
 			Library: library.Path, Depend: c.dependOptions(), GPULayers: layers, KVCache: r.kvCache, Flash: r.flash, RPC: r.rpc, Logger: log,
-		})
-		if err != nil {
+			OnAbort: func(why string) {
+				fmt.Fprintf(c.Err, "llama-pajamas-run: llama.cpp ends the program: %s\n", why)
+				os.Exit(ExitFailure)
+			},
+		}, path); err != nil {
 			return nil, err
 		}
 	case autoselect.MLX:
@@ -237,6 +241,22 @@ func (r *runFlags) load(ctx context.Context, c *common, cmd *cobra.Command, choi
 		return nil, fmt.Errorf("the first run failed: %w", err)
 	}
 	return l, nil
+}
+
+// llamaBackend opens llama.cpp. Devices that fail a trial are final where layers
+// were asked for; else the processor goes on alone.
+func (c *common) llamaBackend(ctx context.Context, o llamacpp.Options, model string) (*llamacpp.Backend, error) {
+	b, err := llamacpp.New(o)
+	if err != nil {
+		return nil, err
+	}
+	err = c.deviceWorks(ctx, b, o, model)
+	if err == nil || ctx.Err() != nil || o.GPULayers != llamacpp.AutoLayers {
+		return b, err
+	}
+	fmt.Fprintf(c.Err, "warning: %v; going on with the processor alone\n", err)
+	o.GPULayers = 0
+	return llamacpp.New(o)
 }
 
 // loadONNX opens an ONNX artifact with one execution provider and no other.

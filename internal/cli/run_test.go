@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -12,15 +14,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/llama-pajamas/llama-pajamas/hardware"
+	"github.com/llama-pajamas/llama-pajamas/infer/llamacpp"
 	"github.com/llama-pajamas/llama-pajamas/infer/mlxlm"
 	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
 )
 
 // TestRunAny runs the scripts of testdata/run: the sample in three formats.
 func TestRunAny(t *testing.T) {
-	library, llamacpp := oracle.Library(t), filepath.Join(oracle.LlamaCpp(t), "libllama.so")
+	library, libllama := oracle.Library(t), filepath.Join(oracle.LlamaCpp(t), "libllama.so")
 	if runtime.GOOS == "darwin" {
-		llamacpp = filepath.Join(oracle.LlamaCpp(t), "libllama.dylib")
+		libllama = filepath.Join(oracle.LlamaCpp(t), "libllama.dylib")
 	}
 	python, err := mlxlm.Setup(context.Background(), mlxlm.SetupOptions{CacheDir: oracle.Dir(t)})
 	if err != nil {
@@ -39,11 +42,19 @@ func TestRunAny(t *testing.T) {
 		Dir: filepath.Join("testdata", "run"),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv(libraryEnv, library)
-			e.Setenv(llamaEnv, llamacpp)
+			e.Setenv(llamaEnv, libllama)
 			e.Setenv(mlxEnv, python)
 			e.Setenv("LLAMA_PAJAMAS_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("STORIES", out)
-			return nil
+			request, err := json.Marshal(deviceRequest{
+				Model:   filepath.Join(out, "gguf", "F32", "stories260K-F32.gguf"),
+				Options: llamacpp.Options{Library: libllama, GPULayers: llamacpp.AutoLayers},
+			})
+			if err != nil {
+				return err
+			}
+			e.Setenv("REQUEST", filepath.Join(e.WorkDir, "request.json"))
+			return os.WriteFile(filepath.Join(e.WorkDir, "request.json"), request, 0o600)
 		},
 	})
 }
