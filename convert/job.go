@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/arch"
@@ -76,6 +77,9 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if j.keeps(r.dir) {
+			continue
+		}
 		if err := j.add(r, reads); err != nil {
 			if r.reference {
 				return nil, err
@@ -87,6 +91,9 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if j.keeps(path.Join(ggufFolder, t.String())) {
+			continue
+		}
 		if err := j.addGGUF(t, reads); err != nil {
 			j.failures = append(j.failures, Failure{path.Join(ggufFolder, t.String()), err})
 		}
@@ -94,6 +101,9 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 	for _, m := range j.opts.MLX.Folders {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if j.keeps(path.Join(mlxFolder, m.Name())) {
+			continue
 		}
 		if err := j.addMLX(m, reads); err != nil {
 			j.failures = append(j.failures, Failure{path.Join(mlxFolder, m.Name()), err})
@@ -111,6 +121,9 @@ func New(ctx context.Context, ck *checkpoint.Checkpoint, o Options) (*Job, error
 	}
 	return j, j.Plan.Check()
 }
+
+// keeps reports whether an artifact stays as it is.
+func (j *Job) keeps(dir string) bool { return slices.Contains(j.opts.Keep, dir) }
 
 // wanted is a recipe and where its artifact goes.
 type wanted struct {

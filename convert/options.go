@@ -44,6 +44,9 @@ type Options struct {
 	// Reference also writes a float32 artifact into the staging folder, which
 	// verify compares with and Publish does not keep.
 	Reference bool
+	// Keep names artifacts, by Dir, that are not to be made, since they are there:
+	// see [Job.Unchanged].
+	Keep []string
 	// Force replaces artifacts that are there.
 	Force bool
 	// Workers is the number of goroutines that read, encode and write;

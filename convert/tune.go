@@ -43,6 +43,9 @@ func (j *Job) NeedsRanges() bool {
 // them, or with nil, it runs a probe where a recipe asks for any.
 func (j *Job) SetStats(s *calibrate.Stats) { j.stats = s }
 
+// Stats are those that were set, nil for none.
+func (j *Job) Stats() *calibrate.Stats { return j.stats }
+
 // calibrate learns what the activations look like, where a recipe asks for it,
 // and prepares the folds.
 func (j *Job) calibrate(ctx context.Context) error {

@@ -87,9 +87,9 @@ func (j *Job) prepare() error {
 	return nil
 }
 
-// refuseExisting refuses to write into a folder that holds anything but what
-// an interrupted conversion left, unless forced; forced, it still refuses a
-// folder without artifacts of ours, which is likely a mistyped path.
+// refuseExisting refuses a folder that holds something, but nothing of this
+// program, which is likely a mistyped path; and, unless forced, to replace an
+// artifact that is there.
 func (j *Job) refuseExisting() error {
 	entries, err := os.ReadDir(j.opts.Output)
 	if errors.Is(err, os.ErrNotExist) {
@@ -98,18 +98,23 @@ func (j *Job) refuseExisting() error {
 	if err != nil {
 		return fmt.Errorf("read the output folder: %w", err)
 	}
-	ours, interrupted := false, false
+	ours := len(entries) == 0
 	for _, e := range entries {
-		ours = ours || e.Name() == "onnx" || e.Name() == ggufFolder || e.Name() == mlxFolder
-		interrupted = interrupted || e.Name() == staging
+		ours = ours || e.Name() == "onnx" || e.Name() == ggufFolder || e.Name() == mlxFolder || e.Name() == staging
 	}
-	switch {
-	case len(entries) == 0, interrupted:
-		return nil
-	case !j.opts.Force:
-		return fmt.Errorf("output folder %s is not empty: choose another, or --force to replace the artifacts in it", j.opts.Output)
-	case !ours:
+	if !ours {
 		return fmt.Errorf("output folder %s is not empty and holds no model of this program: choose another folder", j.opts.Output)
+	}
+	if j.opts.Force {
+		return nil
+	}
+	for _, a := range j.Artifacts {
+		if a.Reference {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(j.opts.Output, filepath.FromSlash(a.Dir))); err == nil {
+			return fmt.Errorf("output folder %s has another %s (of other weights, options or version): choose another folder, or --force to replace it", j.opts.Output, a.Dir)
+		}
 	}
 	return nil
 }

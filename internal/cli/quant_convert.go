@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -211,6 +212,13 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		}
 		job.SetStats(stats)
 	}
+	kept, err := c.keepUnchanged(ctx, ck, &job, opts)
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 && !slices.ContainsFunc(job.Artifacts, func(a *convert.Artifact) bool { return !a.Reference }) {
+		return nil
+	}
 	published := false
 	defer func() {
 		if err != nil && !published {
@@ -255,6 +263,26 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 		return errProblems
 	}
 	return nil
+}
+
+// keepUnchanged plans a job again without the artifacts that the output folder
+// holds as it would write them, and says which they are.
+func (c *common) keepUnchanged(ctx context.Context, ck *checkpoint.Checkpoint, job **convert.Job, opts convert.Options) ([]string, error) {
+	if opts.Force {
+		return nil, nil
+	}
+	kept, err := (*job).Unchanged(ctx)
+	if err != nil || len(kept) == 0 {
+		return nil, err
+	}
+	fmt.Fprintf(c.Out, "kept, unchanged: %s\n", strings.Join(kept, ", "))
+	opts.Keep = kept
+	stats := (*job).Stats()
+	if *job, err = convert.New(ctx, ck, opts); err != nil {
+		return nil, err
+	}
+	(*job).SetStats(stats)
+	return kept, nil
 }
 
 // checkText reads the tokenizer and the chat template, which convert only
