@@ -50,6 +50,10 @@ var converterCases = []converterCase{
 	{folder: "SmolLM2-135M-Instruct", variant: "smollm2", readme: "---\nlibrary_name: transformers\nlicense: apache-2.0\nlanguage: [en, 'fr']\ndatasets:\n  - HuggingFaceTB/smol-smoltalk\n  - https://huggingface.co/datasets/x/y\nbase_model:\n  - HuggingFaceTB/SmolLM2-135M # the base\n---\n\n# SmolLM2\n"},
 	{folder: "Qwen3-0.6B-tiny", variant: "qwen3", tokenizer: "qwen3", set: map[string]any{"vocab_size": 151936, "bos_token_id": 151643, "eos_token_id": 151645},
 		gen: `{"bos_token_id": 151643, "eos_token_id": [151645, 151643], "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0, "repetition_penalty": 1.05}`},
+	{folder: "Mistral-7B-v0.3", variant: "mistral", set: map[string]any{"sliding_window": nil}},
+	{folder: "Mixtral-8x7B-v0.1", variant: "mixtral"},
+	{folder: "Qwen3-0.6B-yarn", variant: "qwen3-yarn", tokenizer: "qwen3", set: map[string]any{"vocab_size": 151936, "bos_token_id": 151643, "eos_token_id": 151645, "num_hidden_layers": 1}},
+	{folder: "Qwen3-30B-A3B", variant: "qwen3-moe", tokenizer: "qwen3", set: map[string]any{"vocab_size": 151936, "bos_token_id": 151643, "eos_token_id": 151645, "num_hidden_layers": 1}},
 	{folder: "Qwen2.5-Coder-1.5B", variant: "qwen2-untied", tokenizer: "qwen2_5", set: map[string]any{"vocab_size": 151936, "bos_token_id": 151643, "eos_token_id": 151643}},
 }
 
