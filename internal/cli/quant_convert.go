@@ -189,11 +189,16 @@ func runConvert(ctx context.Context, c *common, cmd *cobra.Command, o convertOpt
 	opts.Progress = func(done, total int64) { bar.set(done, total) }
 	job, err := convert.New(ctx, ck, opts)
 	var noReference error
-	if err != nil && opts.Reference && !graphs {
+	if opts.Reference && !graphs {
 		// Files of other formats do not need the graph that they would be
 		// compared with.
-		noReference, opts.Reference = err, false
-		job, err = convert.New(ctx, ck, opts)
+		if noReference = err; err == nil {
+			noReference = roomFor(job.Plan.Bytes(), o.output)
+		}
+		if noReference != nil {
+			opts.Reference = false
+			job, err = convert.New(ctx, ck, opts)
+		}
 	}
 	if err != nil {
 		return err

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/shirou/gopsutil/v4/disk"
 
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/infer"
@@ -113,6 +117,26 @@ func (c *common) canVerifySessions(o convert.Options) bool {
 		}
 	}
 	return false
+}
+
+// roomFor is an error where the disk of the output folder, which need not be
+// there yet, has no room for the bytes of a job with its reference.
+func roomFor(need int64, output string) error {
+	dir, err := filepath.Abs(output)
+	for err == nil {
+		if _, missing := os.Stat(dir); missing == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	if err != nil {
+		return nil // the conversion will say it
+	}
+	u, err := disk.Usage(dir)
+	if err == nil && int64(u.Free) < need {
+		return fmt.Errorf("with it %s of disk are needed, %s are free", humanBytes(need), humanBytes(int64(u.Free)))
+	}
+	return nil
 }
 
 // noteUnverified says why artifacts have no figures.

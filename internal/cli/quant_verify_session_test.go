@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -47,6 +48,18 @@ func TestQuantSession(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"patch": patchCmd},
 	})
+}
+
+// TestRoomFor asks for less and for more than any disk has, in a folder that is
+// not there yet.
+func TestRoomFor(t *testing.T) {
+	output := filepath.Join(t.TempDir(), "a", "b")
+	if err := roomFor(1, output); err != nil {
+		t.Errorf("one byte: %v", err)
+	}
+	if err := roomFor(math.MaxInt64, output); err == nil {
+		t.Error("2⁶³-1 bytes fit")
+	}
 }
 
 // TestSessionOrder wants the figures of GGUF types in the order of their bits.
