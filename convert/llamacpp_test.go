@@ -114,7 +114,8 @@ func askLlamaCpp(t *testing.T, q loadQuestion) loadAnswer {
 	for _, w := range a.Warnings {
 		// Qwen's vocabulary has a </s> that is plain text to Qwen. llama.cpp says
 		// so of its own converter's files too, and takes it for a control token.
-		if strings.Contains(w, "control-looking token: 128247 '</s>'") {
+		// Gemma has one, too.
+		if strings.Contains(w, "control-looking token: 128247 '</s>'") || strings.Contains(w, "control-looking token:    212 '</s>'") {
 			continue
 		}
 		if strings.Contains(w, "using full-size SWA cache") {
@@ -139,7 +140,9 @@ var tokenTexts = []string{
 // TestLlamaCppLoads wants every tokenizer and architecture loaded without a
 // word, and texts cut as our own tokenizer cuts them.
 func TestLlamaCppLoads(t *testing.T) {
-	for _, c := range converterCases {
+	// The converter wants Gemma's tokenizer.model, which is not at hand.
+	gemma := converterCase{folder: "gemma-3-tiny", variant: "gemma3", tokenizer: "gemma3", set: map[string]any{"vocab_size": 262208, "bos_token_id": 2, "eos_token_id": []int{1, 106}}}
+	for _, c := range append(slices.Clone(converterCases), gemma) {
 		t.Run(c.folder, func(t *testing.T) {
 			src := c.write(t)
 			dir := toGGUF(t, src, convert.GGUF{Types: []togguf.FileType{togguf.Q8_0}})[togguf.Q8_0]
@@ -152,6 +155,9 @@ func TestLlamaCppLoads(t *testing.T) {
 				for i, text := range tokenTexts {
 					if strings.HasPrefix(c.folder, "Qwen") && strings.Contains(text, "</s>") {
 						continue // see askLlamaCpp
+					}
+					if c.folder == gemma.folder && strings.Contains(text, "▁ ") {
+						continue // runs of spaces are whole tokens, which llama.cpp looks for before it writes U+2581 for spaces
 					}
 					want := tk.Encode(text, tokenizer.EncodeOptions{AddSpecial: special, ParseSpecial: true})
 					if !slices.Equal(a.Tokens[i], want) && len(a.Tokens[i])+len(want) > 0 {
