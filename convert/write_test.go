@@ -309,7 +309,7 @@ func TestRefusals(t *testing.T) {
 		{"quantized", "quantization_config", map[string]any{"quant_method": "gptq"}, "GPTQ"},
 		{"sizes", "intermediate_size", 48, "mlp"},
 		{"vocabulary", "vocab_size", 511, "embed_tokens"},
-		{"rope", "rope_scaling", map[string]any{"rope_type": "yarn", "factor": 4}, "yarn"},
+		{"rope", "rope_scaling", map[string]any{"rope_type": "dynamic", "factor": 4}, "dynamic"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := edit(t, c.key, c.value)
