@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llama-pajamas/llama-pajamas/format/gguf"
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -273,4 +274,37 @@ func TestTensorTypes(t *testing.T) {
 	} else if runs < 5 {
 		t.Errorf("%d of %d files run, want those of float types at least", runs, len(files))
 	}
+}
+
+// FuzzFacts reads headers of any content: no panic, and sums that make sense.
+func FuzzFacts(f *testing.F) {
+	var head bytes.Buffer
+	w := gguf.NewWriter(&head, gguf.WriterOptions{})
+	w.Set("general.architecture", "llama")
+	w.Set("llama.block_count", uint32(1))
+	w.Set("llama.embedding_length", uint32(8))
+	w.Set("llama.attention.head_count", []uint32{2})
+	w.Set("llama.context_length", uint32(16))
+	if err := w.WriteHeader(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(head.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := gguf.NewReader(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			return
+		}
+		facts, err := readFacts([]*gguf.Reader{r})
+		if err != nil {
+			return
+		}
+		if facts.Bytes() < 0 || facts.Bytes() > int64(len(data)) || facts.Context < 0 {
+			t.Errorf("%+v of %d bytes", facts, len(data))
+		}
+		for _, n := range facts.CacheElements {
+			if n < 0 {
+				t.Errorf("a cache of %d", n)
+			}
+		}
+	})
 }

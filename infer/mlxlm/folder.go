@@ -45,9 +45,18 @@ func readConfig(dir string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := parseConfig(data)
+	if err != nil {
+		return nil, &tensor.FormatError{Path: path, Offset: -1, Err: err}
+	}
+	return c, nil
+}
+
+// parseConfig reads config.json; a model with a text part is that part.
+func parseConfig(data []byte) (*config, error) {
 	var c config
 	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, &tensor.FormatError{Path: path, Offset: -1, Err: err}
+		return nil, err
 	}
 	if t := c.Text; t != nil {
 		t.Quant, t.Text = c.Quant, nil

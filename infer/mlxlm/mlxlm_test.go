@@ -375,3 +375,23 @@ func TestSetupRefused(t *testing.T) {
 		t.Error("an environment was made by a program that fails")
 	}
 }
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"num_hidden_layers": 5, "eos_token_id": [1, 2], "quantization": {"group_size": 64, "bits": 4, "a": {"bits": 8}}}`), 16, 2)
+	f.Add([]byte(`{"text_config": {"head_dim": 64}, "quantization": null}`), 1, 1)
+	f.Fuzz(func(t *testing.T, data []byte, words, groups int) {
+		c, err := parseConfig(data)
+		if err != nil {
+			return
+		}
+		if n := c.cacheBytesPerToken(); n < 0 {
+			t.Errorf("%d bytes a token", n)
+		}
+		q, err := parseQuant(c.Quant)
+		if err != nil {
+			return
+		}
+		all := map[string]*tensor.Tensor{"a.weight": {Shape: tensor.Shape{1, words}, Type: "U32"}}
+		_ = q.of("a").check("a", all, &tensor.Tensor{Shape: tensor.Shape{1, groups}})
+	})
+}
