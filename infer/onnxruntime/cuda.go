@@ -15,21 +15,23 @@ import (
 //   - session.enable_dq_matmulnbits_fusion: blocks of INT4 and INT8 weights
 //     become MatMulNBits, as on the CPU, in place of being widened each step.
 //
-// Not run on the device.
+// Run on an H100: docs/benchmarks/cuda.md.
 var cuda = provider{
 	name: "cuda", ep: "CUDAExecutionProvider", next: "cpu",
 	file: "onnxruntime_providers_cuda", memory: "Cuda", chunk: 1024, overhead: 768 << 20,
 	free: gpuMemory, weights: onDisk,
 	configure: func(o *ort.SessionOptions, r *request) error {
-		if r.options["enable_cuda_graph"] == "1" {
-			if open := r.graph.openInputs(); len(open) > 0 {
+		options := merged(cudaDefaults, r.options)
+		if open := r.graph.openInputs(); options["enable_cuda_graph"] == "1" && len(open) > 0 {
+			if r.graphs == nil || r.graph != r.graphs.prefill {
 				return fmt.Errorf("option enable_cuda_graph=1 needs inputs of fixed shapes, and %q changes with every token", open[0])
 			}
+			options["enable_cuda_graph"] = "0" // prompts are of any length
 		}
 		o.IntraOpThreads = r.open.Threads
 		o.DisableMemPattern = true // of the few nodes on the CPU, see cpu.go
 		o.Config["session.enable_dq_matmulnbits_fusion"] = "1"
-		o.Providers = []ort.Provider{{Name: "CUDAExecutionProvider", Options: merged(cudaDefaults, r.options)}}
+		o.Providers = []ort.Provider{{Name: "CUDAExecutionProvider", Options: options}}
 		return nil
 	},
 }

@@ -368,6 +368,10 @@ func TestProfileShapes(t *testing.T) {
 	if err := cuda.configure(&o, r); err == nil || !strings.Contains(err.Error(), "fixed shapes") {
 		t.Errorf("a CUDA graph over open shapes: %v", err)
 	}
+	r.graphs = &graphs{prefill: r.graph}
+	if err := cuda.configure(&o, r); err != nil || o.Providers[0].Options["enable_cuda_graph"] != "0" {
+		t.Errorf("the graph for prompts beside a decode graph: %v, %+v", err, o.Providers)
+	}
 	if err := coreml.configure(&o, r); err == nil || !strings.Contains(err.Error(), "fixed shapes") {
 		t.Errorf("CoreML over open shapes: %v", err)
 	}
