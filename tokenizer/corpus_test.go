@@ -11,6 +11,37 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// stories are the tokenizer of the sample inside the program, and the
+// SentencePiece model it was made from (llama2.c's tok512.bin).
+const (
+	stories      = "../samples/stories260K/tokenizer.json"
+	storiesScore = "testdata/tok512.bin"
+)
+
+// reading is n bytes of prose and code in the order they stand in: the texts,
+// pages and sources of this repository.
+func reading(t testing.TB, n int) string {
+	t.Helper()
+	var b strings.Builder
+	for _, pattern := range []string{"../calibrate/layerwise/text.txt", "../verify/text.txt", "../*.md", "../docs/*.md", "../docs/*/*.md", "../*/*.go", "../*/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.Write(data); b.Len() >= n {
+				return strings.ToValidUTF8(b.String()[:n], "")
+			}
+		}
+	}
+	t.Fatalf("this repository has %d bytes to read, want %d", b.Len(), n)
+	return ""
+}
+
 // sharedData gives the path of a file of the shared test data: in the folder of
 // LLAMA_PAJAMAS_SHARED_DATA, else in shared/data beside the repository or a
 // folder above it. "" where there is none.

@@ -110,12 +110,11 @@ func TestParseSentencePiece(t *testing.T) {
 // SentencePiece model that stories260K's tokenizer comes from: all pairs that
 // text can make must rank alike.
 func TestScoresOfSentencePiece(t *testing.T) {
-	path := sharedData(t, "stories260K/tok512.bin")
-	b, err := os.ReadFile(path)
-	if path == "" || err != nil {
-		t.Skip("shared data absent")
+	b, err := os.ReadFile(storiesScore)
+	if err != nil {
+		t.Fatal(err)
 	}
-	tk := parseFile(t, "../samples/stories260K/tokenizer.json")
+	tk := parseFile(t, stories)
 	g, err := tk.GGUF(512)
 	if err != nil {
 		t.Fatal(err)

