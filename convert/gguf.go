@@ -61,13 +61,22 @@ func (j *Job) addGGUF(t togguf.FileType, reads map[string]*plan.Read) error {
 
 // ggufMetadata states what is known when the plan is made.
 func (j *Job) ggufMetadata(r *recipe.Recipe, art *togguf.Artifact) modeldir.Metadata {
+	m := j.fileMetadata("gguf", "llama.cpp", r, art.Pieces, art.Data.Size)
+	if g := j.opts.GGUF.Importance; g != nil {
+		m.Target.Calibration = "importance matrix " + path.Base(g.File)
+	}
+	return m
+}
+
+// fileMetadata is what formats with runtimes of their own have in common.
+func (j *Job) fileMetadata(format, runs string, r *recipe.Recipe, pieces []plan.Piece, bytes int64) modeldir.Metadata {
+	bits, floor := storedBits(pieces)
 	parameters := float64(j.Spec.Parameters())
-	bits, floor := storedBits(art.Pieces)
-	m := modeldir.Metadata{
+	return modeldir.Metadata{
 		SchemaVersion: modeldir.MetadataVersion,
 		Tool:          modeldir.Tool{Name: ToolName, Version: Version},
 		Target: modeldir.TargetSpecs{
-			Format: "gguf", ExecutionProvider: "llama.cpp", Target: r.Target,
+			Format: format, ExecutionProvider: runs, Target: r.Target,
 			Precision: r.Precision, Recipe: r.Name, ActivationType: r.Activations,
 			RanOnDevice: "not run on the device",
 		},
@@ -76,15 +85,9 @@ func (j *Job) ggufMetadata(r *recipe.Recipe, art *togguf.Artifact) modeldir.Meta
 		Hints:        j.hints(r),
 		Bits:         bits,
 		Size: modeldir.Size{
-			WeightBytes:        art.Data.Size,
-			BitsPerWeight:      float64(art.Data.Size) * 8 / parameters,
-			BitsPerWeightFloor: floor / parameters,
+			WeightBytes: bytes, BitsPerWeight: float64(bytes) * 8 / parameters, BitsPerWeightFloor: floor / parameters,
 		},
 	}
-	if g := j.opts.GGUF.Importance; g != nil {
-		m.Target.Calibration = "importance matrix " + path.Base(g.File)
-	}
-	return m
 }
 
 // storedBits says what became of the matrices, and adds up the bits of all

@@ -79,26 +79,7 @@ func (j *Job) floatType() tensor.DType {
 
 // mlxMetadata states what is known when the plan is made.
 func (j *Job) mlxMetadata(r *recipe.Recipe, art *tomlx.Artifact) modeldir.Metadata {
-	bits, floor := storedBits(art.Pieces)
-	parameters := float64(j.Spec.Parameters())
-	m := modeldir.Metadata{
-		SchemaVersion: modeldir.MetadataVersion,
-		Tool:          modeldir.Tool{Name: ToolName, Version: Version},
-		Target: modeldir.TargetSpecs{
-			Format: "mlx", ExecutionProvider: "mlx-lm", Target: r.Target,
-			Precision: r.Precision, Recipe: r.Name, ActivationType: r.Activations,
-			RanOnDevice: "not run on the device",
-		},
-		Source:       modeldir.Source{ID: j.ck.ID(), Format: j.ck.Format(), Revision: j.ck.Revision()},
-		Architecture: architecture(j.Spec),
-		Hints:        j.hints(r),
-		Bits:         bits,
-		Size: modeldir.Size{
-			WeightBytes:        art.Data.Size,
-			BitsPerWeight:      float64(art.Data.Size) * 8 / parameters,
-			BitsPerWeightFloor: floor / parameters,
-		},
-	}
+	m := j.fileMetadata("mlx", "mlx-lm", r, art.Pieces, art.Data.Size)
 	if art.Options.Quantizes() {
 		m.Target.BlockLength, m.Target.ScaleType = art.Options.Group, fmt.Sprint(art.Options.Type)
 	}

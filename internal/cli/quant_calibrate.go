@@ -42,6 +42,16 @@ func (o *calibration) bind(f *pflag.FlagSet) {
 	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long calibration text are used")
 }
 
+// bindText binds the flags of the commands whose work is the text.
+func (o *calibration) bindText(f *pflag.FlagSet) {
+	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text), self (text the model writes) or a text file")
+	f.IntVar(&o.tokens, "tokens", 4096, "tokens of the text that are used")
+	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long text are used")
+}
+
+// statistics reports whether the calibration is a file of what a text gave.
+func (o calibration) statistics() bool { return strings.HasSuffix(o.from, ".safetensors") }
+
 func (o calibration) check(cmd *cobra.Command) error {
 	if o.tokens < 16 {
 		return usagef(cmd, "calibration tokens %d: want 16 or more", o.tokens)
@@ -70,20 +80,7 @@ An interrupted run goes on where it was.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			log, err := c.logger(cmd)
-			if err != nil {
-				return err
-			}
-			ck, err := c.openCheckpoint(cmd.Context(), log, model, lora)
-			if err != nil {
-				return err
-			}
-			defer ck.Close()
-			spec, err := arch.Parse(ck.Config())
-			if err != nil {
-				return err
-			}
-			stats, err := c.textStats(cmd.Context(), ck, spec, o)
+			_, stats, err := c.statsOf(cmd, model, lora, o)
 			if err != nil {
 				return err
 			}
@@ -97,10 +94,28 @@ An interrupted run goes on where it was.`,
 	f.StringVar(&model, "model", "", "checkpoint, as for convert (required)")
 	f.StringVar(&lora, "lora", "", loraHelp)
 	f.StringVar(&output, "output", "", "statistics file to write (required)")
-	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text), self (text the model writes) or a text file")
-	f.IntVar(&o.tokens, "tokens", 4096, "tokens of the text that are used")
-	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long text are used")
+	o.bindText(f)
 	return cmd
+}
+
+// statsOf opens a checkpoint and runs a text through it, for the commands that
+// do nothing else.
+func (c *common) statsOf(cmd *cobra.Command, model, lora string, o calibration) (*arch.Spec, *calibrate.Stats, error) {
+	log, err := c.logger(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	ck, err := c.openCheckpoint(cmd.Context(), log, model, lora)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ck.Close()
+	spec, err := arch.Parse(ck.Config())
+	if err != nil {
+		return nil, nil, err
+	}
+	stats, err := c.textStats(cmd.Context(), ck, spec, o)
+	return spec, stats, err
 }
 
 // stats gives a conversion its statistics, nil for those of the probe.
@@ -111,7 +126,7 @@ func (c *common) stats(ctx context.Context, ck *checkpoint.Checkpoint, spec *arc
 		}
 		return nil, nil
 	}
-	if strings.HasSuffix(o.from, ".safetensors") {
+	if o.statistics() {
 		stats, _, err := calibrate.Load(o.from, spec)
 		return stats, err
 	}
@@ -136,17 +151,9 @@ func (c *common) textStats(ctx context.Context, ck *checkpoint.Checkpoint, spec 
 	if err != nil {
 		return nil, err
 	}
-	key, err := calibrationKey(ck, text, o)
+	key, dir, err := c.calibrationPlace(ck, text, o)
 	if err != nil {
 		return nil, err
-	}
-	cache, err := c.CacheDir()
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(cache, "calibration")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of calibrations: %w", err)
 	}
 	kept := filepath.Join(dir, key+".safetensors")
 	if stats, _, err := calibrate.Load(kept, spec); err == nil {
@@ -208,6 +215,23 @@ func (o calibration) windows(ck *checkpoint.Checkpoint, text string, tokens int)
 		return nil, err
 	}
 	return layerwise.Cut(ids, prefix, min(tokens, len(ids)+len(prefix)), o.seed)
+}
+
+// calibrationPlace is the key of a calibration and the cache's folder for what
+// it gives.
+func (c *common) calibrationPlace(ck *checkpoint.Checkpoint, text string, o calibration) (key, dir string, err error) {
+	if key, err = calibrationKey(ck, text, o); err != nil {
+		return "", "", err
+	}
+	cache, err := c.CacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	dir = filepath.Join(cache, "calibration")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", "", fmt.Errorf("make the folder of calibrations: %w", err)
+	}
+	return key, dir, nil
 }
 
 // calibrationKey names a calibration by all that its figures depend on.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/llama-pajamas/llama-pajamas/arch"
 	"github.com/llama-pajamas/llama-pajamas/calibrate/layerwise"
 	"github.com/llama-pajamas/llama-pajamas/convert/togguf"
 )
@@ -36,20 +35,7 @@ An interrupted run goes on where it was.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			log, err := c.logger(cmd)
-			if err != nil {
-				return err
-			}
-			ck, err := c.openCheckpoint(cmd.Context(), log, model, lora)
-			if err != nil {
-				return err
-			}
-			defer ck.Close()
-			spec, err := arch.Parse(ck.Config())
-			if err != nil {
-				return err
-			}
-			stats, err := c.textStats(cmd.Context(), ck, spec, o)
+			spec, stats, err := c.statsOf(cmd, model, lora, o)
 			if err != nil {
 				return err
 			}
@@ -67,9 +53,7 @@ An interrupted run goes on where it was.`,
 	f.StringVar(&model, "model", "", "checkpoint, as for convert (required)")
 	f.StringVar(&lora, "lora", "", loraHelp)
 	f.StringVar(&output, "output", "", "file to write (required)")
-	f.StringVar(&o.from, "text", calibrationAuto, "auto (built-in text) or a text file")
-	f.IntVar(&o.tokens, "tokens", 4096, "tokens of the text that are used")
-	f.Uint64Var(&o.seed, "seed", 1, "draws which parts of a long text are used")
+	o.bindText(f)
 	return cmd
 }
 

@@ -161,29 +161,22 @@ func (c *common) mixTable(ctx context.Context, ck *checkpoint.Checkpoint, spec *
 	if err != nil {
 		return nil, err
 	}
-	key, err := calibrationKey(ck, text, o)
+	key, dir, err := c.calibrationPlace(ck, text, o)
 	if err != nil {
 		return nil, err
 	}
-	cache, err := c.CacheDir()
-	if err != nil {
-		return nil, err
-	}
-	kept := filepath.Join(cache, "calibration", key+".mix2.json")
+	kept := filepath.Join(dir, key+".mix2.json")
 	table := &mix.Table{}
 	if b, err := os.ReadFile(kept); err == nil && json.Unmarshal(b, table) == nil && len(table.Entries) > 0 {
 		table.Spec = spec
 		return table, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of calibrations: %w", err)
-	}
-	statsFile := filepath.Join(cache, "calibration", key+".mix.safetensors")
+	statsFile := filepath.Join(dir, key+".mix.safetensors")
 	if err := stats.Save(statsFile, nil); err != nil {
 		return nil, err
 	}
 	defer os.Remove(statsFile)
-	if o.from == calibrationSelf {
+	if o.from == calibrationSelf || o.statistics() { // there is no text to cut
 		text = layerwise.Text
 	}
 	windows, err := o.windows(ck, text, budgetTokens)
