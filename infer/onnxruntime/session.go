@@ -24,6 +24,7 @@ type session struct {
 	chunk     int
 	all       bool
 	closed    bool
+	stats     Stats
 
 	tokens []int32
 	wide   []float32 // a row widened from float16
@@ -71,6 +72,12 @@ func (s *session) prepare(b *Backend, p *provider, r *request) error {
 		}
 	}
 	s.vocab, s.chunk = sig.vocab, r.open.Chunk
+	switch {
+	case s.all:
+		s.info.Rows = s.chunk
+	case r.open.Rows > 1 && p.rows && s.decode.rows == 0 && !sig.lastOnly && kind != hosted:
+		s.info.Rows = min(r.open.Rows, s.chunk)
+	}
 	s.info.Vocab, s.info.CacheBytesPerToken = sig.vocab, sig.bytesPerToken()
 	c := &s.cache
 	*c = kvCache{
@@ -179,14 +186,17 @@ func (s *session) Eval(ctx context.Context, tokens []int32) ([]float32, error) {
 
 // EvalAll implements infer.Session.
 func (s *session) EvalAll(ctx context.Context, tokens []int32, each func(pos int, logits []float32) error) error {
-	if !s.all {
-		return errors.New("logits of every position were not asked for when the model was opened (AllLogits)")
+	if !s.all && len(tokens) > s.info.Rows {
+		return fmt.Errorf("logits of %d positions at once: the model was opened for %d (Rows, AllLogits)", len(tokens), s.info.Rows)
 	}
 	if err := s.check(tokens); err != nil {
 		return err
 	}
 	for at := 0; at < len(tokens); {
-		e, n := s.next(len(tokens) - at)
+		e, n := s.decode, len(tokens)
+		if s.all {
+			e, n = s.next(len(tokens) - at)
+		}
 		if err := s.step(ctx, e, tokens[at:at+n]); err != nil {
 			return err
 		}
@@ -241,7 +251,7 @@ func (s *session) step(ctx context.Context, e *engine, chunk []int32) error {
 	if err := s.cache.before(e, total); err != nil {
 		return err
 	}
-	if err := e.call.Run(ctx, nil); err != nil {
+	if err := s.stats.run(ctx, e.call); err != nil {
 		return err
 	}
 	s.tokens = append(s.tokens, chunk...)
