@@ -23,7 +23,7 @@ var level = map[string]int{
 	"tensor": 0, "hardware": 0, "internal/mmap": 0, "internal/filelock": 0, "samples": 0,
 	"format/safetensors": 1, "format/gguf": 1, "format/onnx": 1, "format/onnx/internal/pb": 0,
 	"quant": 1, "quant/affine": 1, "quant/ggml": 1, "quant/matmulnbits": 1, "quant/qdq": 1,
-	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "ort": 1, "llama": 1, "nativelib": 1,
+	"tokenizer": 1, "chattemplate": 1, "fidelity": 1, "eval/instructions": 1, "eval/questions": 2, "ort": 1, "llama": 1, "nativelib": 1,
 	"arch": 2, "checkpoint": 2, "modeldir": 2, "hub": 2, "internal/fakehub": 1, "target": 2,
 	"calibrate": 3, "calibrate/layerwise": 3,
 	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/tomlx": 3, "convert/mix": 3,
