@@ -29,7 +29,7 @@ var level = map[string]int{
 	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/tomlx": 3, "convert/mix": 3,
 	"infer": 3, "infer/onnxruntime": 3, "infer/llamacpp": 3, "infer/mlxlm": 3,
 	"chat": 4, "verify": 4, "autoselect": 4, "bench": 4, "eval": 4,
-	"internal/cli":            5,
+	"internal/cli": 5, "internal/docstest": 6,
 	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run": 6, "cmd/llama-pajamas-run-onnx": 6,
 	"internal/peers": 6, "internal/oracle": 5, "internal/oracle/cmd/oracle-setup": 6,
 	"internal/reference": 3, "internal/tinymodel": 3,

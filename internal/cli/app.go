@@ -99,6 +99,28 @@ func Main(p Program) int {
 	})
 }
 
+// Tree is a program's commands and flags, for manual pages and for checks of
+// the documentation.
+func Tree(p Program) *cobra.Command {
+	root := tree(p, Stdio{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
+// tree makes the commands of a program.
+func tree(p Program, stdio Stdio) *cobra.Command {
+	c := &common{Stdio: stdio}
+	switch p {
+	case Quant:
+		return quantCommand(c)
+	case RunONNX:
+		return runONNXCommand(c)
+	default:
+		return runCommand(c)
+	}
+}
+
 // Run runs a program on arguments and returns its exit code.
 func Run(ctx context.Context, p Program, args []string, stdio Stdio) int {
 	c := &common{Stdio: stdio}
@@ -141,6 +163,8 @@ type common struct {
 	Library  string // of ONNX Runtime
 	LlamaCpp string // library of llama.cpp
 
+	program Program // the one that runs
+
 	calibrated string // key of the calibration this process has run or noted
 }
 
@@ -173,7 +197,6 @@ func (c *common) root(name, short, long string) *cobra.Command {
 		Args:              cobra.ArbitraryArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("{{.Name}} {{.Version}} " + runtime.GOOS + "/" + runtime.GOARCH + "\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd.CommandPath(), err} })
 	f := root.PersistentFlags()
