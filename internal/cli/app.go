@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,8 +18,32 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/convert"
 )
 
-// Version is what --version prints.
+// Version is what --version prints, with the commit where that is known.
 const Version = convert.Version
+
+// commit is set by the linker in releases, which are built without Go's own
+// marks of a checkout.
+var commit string
+
+// build is ", commit …" of a release or of a program that was built in a
+// checkout, and says of the latter when files were changed; "" of other builds.
+func build() string {
+	revision, changed := commit, ""
+	if info, ok := debug.ReadBuildInfo(); ok && revision == "" {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				revision = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changed = " with changes"
+			}
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return ", commit " + revision[:min(len(revision), 12)] + changed
+}
 
 // The exit codes of every program, told in --help.
 const (
@@ -110,7 +135,7 @@ func Tree(p Program) *cobra.Command {
 
 // tree makes the commands of a program.
 func tree(p Program, stdio Stdio) *cobra.Command {
-	c := &common{Stdio: stdio}
+	c := &common{Stdio: stdio, program: p}
 	switch p {
 	case Quant:
 		return quantCommand(c)
@@ -123,16 +148,7 @@ func tree(p Program, stdio Stdio) *cobra.Command {
 
 // Run runs a program on arguments and returns its exit code.
 func Run(ctx context.Context, p Program, args []string, stdio Stdio) int {
-	c := &common{Stdio: stdio}
-	var root *cobra.Command
-	switch p {
-	case Quant:
-		root = quantCommand(c)
-	case RunONNX:
-		root = runONNXCommand(c)
-	case RunAny:
-		root = runCommand(c)
-	}
+	root := tree(p, stdio)
 	root.SetArgs(args)
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)
@@ -197,7 +213,7 @@ func (c *common) root(name, short, long string) *cobra.Command {
 		Args:              cobra.ArbitraryArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd) },
 	}
-	root.SetVersionTemplate("{{.Name}} {{.Version}} " + runtime.GOOS + "/" + runtime.GOARCH + "\n")
+	root.SetVersionTemplate("{{.Name}} {{.Version}} " + runtime.GOOS + "/" + runtime.GOARCH + build() + "\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd.CommandPath(), err} })
 	f := root.PersistentFlags()
 	f.BoolVarP(&c.Quiet, "quiet", "q", false, "print results and errors only: no progress, no notes")
