@@ -22,9 +22,11 @@ import (
 
 // The makers.
 const (
-	ours  = "llama-pajamas"
-	genai = "onnxruntime-genai"
-	llama = "llama.cpp"
+	ours   = "llama-pajamas"
+	genai  = "onnxruntime-genai"
+	llama  = "llama.cpp"
+	mlxlm  = "mlx-lm"
+	ollama = "ollama"
 )
 
 // artifact is one quantized form of a sample.
@@ -37,6 +39,7 @@ type artifact struct {
 	ftype int      // of llama_model_quantize, llama.h enum llama_ftype
 
 	imatrix *imatrixOptions // llama.cpp: weighs by an importance matrix
+	bits    float64         // ours: a recipe found for so many bits per weight
 }
 
 func (a *artifact) label() string { return a.Maker + " " + a.Name }
@@ -67,10 +70,20 @@ func ourRecipes(sample string) []string {
 	return append(names, baseName)
 }
 
-// ourArtifacts are recipes by name or file.
+// budgetPrefix begins the "recipe" that convert --target-bits finds, such as
+// bits=6.4.
+const budgetPrefix = "bits="
+
+// ourArtifacts are recipes by name or file, or budgets.
 func ourArtifacts(recipes []string) []*artifact {
 	var out []*artifact
 	for _, r := range recipes {
+		if text, ok := strings.CutPrefix(r, budgetPrefix); ok {
+			if bits, err := strconv.ParseFloat(text, 64); err == nil {
+				out = append(out, &artifact{Maker: ours, Name: fmt.Sprintf("int4-%.2f", bits), bits: bits})
+				continue
+			}
+		}
 		name := strings.TrimSuffix(filepath.Base(r), ".json")
 		out = append(out, &artifact{Maker: ours, Name: name, args: []string{r}})
 	}
@@ -125,7 +138,7 @@ func imatrixArtifacts(o imatrixOptions) []*artifact {
 	var out []*artifact
 	for _, a := range llamaArtifacts() {
 		switch a.Name {
-		case "Q4_K_S", "Q4_K_M", "Q5_K_M":
+		case "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K":
 			a.Name, a.imatrix = a.Name+imatrixSuffix, &o
 			out = append(out, a)
 		}
@@ -153,15 +166,28 @@ func (w *workshop) convertOurs(ctx context.Context, s *sample, list []*artifact)
 	}
 	args := []string{"convert", "--quiet", "--model", s.HF, "--output", out, "--no-verify"}
 	var recipes []string
+	var budgets []*artifact
 	base := false
 	for _, a := range list {
 		dir := "cpu/" + a.Name
-		if a.Name == baseName {
+		switch {
+		case a.Name == baseName:
 			base, dir = true, "base/fp16"
-		} else {
+		case a.bits > 0:
+			budgets = append(budgets, a)
+		default:
 			recipes = append(recipes, "--recipe", a.args[0])
 		}
 		a.path = filepath.Join(out, "onnx", filepath.FromSlash(dir))
+	}
+	for _, a := range budgets {
+		bits := strconv.FormatFloat(a.bits, 'g', -1, 64)
+		if err := w.command(ctx, w.program, append(args[:len(args):len(args)], "--no-base", "--target-eps", "cpu", "--target-bits", bits)...); err != nil {
+			return err
+		}
+	}
+	if !base && len(recipes) == 0 {
+		return nil
 	}
 	if !base {
 		args = append(args, "--no-base")
@@ -259,7 +285,7 @@ func (w *workshop) command(ctx context.Context, name string, args ...string) err
 // weightBytes is the size of an artifact's weights: graph and data file of an
 // ONNX folder; the tensors of a GGUF file, which holds the tokenizer too.
 func (a *artifact) weightBytes() (int64, error) {
-	if a.Maker == llama {
+	if a.Maker == llama || a.Maker == ollama {
 		r, err := gguf.Open(a.path)
 		if err != nil {
 			return 0, err
@@ -271,8 +297,12 @@ func (a *artifact) weightBytes() (int64, error) {
 		}
 		return n, nil
 	}
+	files := []string{modeldir.ModelFile, modeldir.DataFile}
+	if a.Maker == mlxlm {
+		files = []string{"model.safetensors"}
+	}
 	var n int64
-	for _, name := range []string{modeldir.ModelFile, modeldir.DataFile} {
+	for _, name := range files {
 		st, err := os.Stat(filepath.Join(a.path, name))
 		if err != nil {
 			return 0, err

@@ -32,6 +32,9 @@ var imatrixScript string
 //go:embed scripts/genai.py
 var genaiScript string
 
+//go:embed scripts/mlxlm.py
+var mlxScript string
+
 // setup is what every command needs.
 type setup struct {
 	work    string // folder of samples and artifacts
@@ -175,6 +178,14 @@ func run(ctx context.Context, args []string) error {
 		f.StringVar(&o.prompt, "prompt", "", "JSON list of ids")
 		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
 		todo = func() error { o.setup = common; return worker(ctx, o) }
+	case "ollama":
+		o := ollamaOptions{}
+		f.StringVar(&o.server, "server", "ollama", "the program")
+		f.StringVar(&o.model, "model", "", "GGUF file")
+		f.StringVar(&o.tokenizer, "tokenizer", "", "folder of its tokenizer")
+		f.StringVar(&o.prompt, "prompt", "", "JSON list of ids")
+		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
+		todo = func() error { o.setup = common; return ollamaWorker(ctx, o) }
 	case "fixtures":
 		todo = func() error { return fixtures(ctx, &common) }
 	case "clean":

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/llama-pajamas/llama-pajamas/internal/oracle"
 )
 
 // contender is one artifact run in one way.
@@ -23,7 +25,8 @@ type contender struct {
 	Warm   []pass `json:"warm"`                      // the others, round by round
 	Tokens []int32
 
-	argv []string
+	argv   []string
+	rounds int // at most so many rounds, where it is slow; 0 for all
 }
 
 func (c *contender) title() string {
@@ -96,7 +99,7 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 	if err != nil {
 		return nil, err
 	}
-	mine := ourArtifacts([]string{"int4-small", "int4", "int4-kv8", "int8"})
+	mine := ourArtifacts([]string{"int4-small", "int4", budgetPrefix + "6.4", "int8", "int8-w8a8"})
 	if err := shop.convertOurs(ctx, s, mine); err != nil {
 		return nil, fmt.Errorf("convert the sample: %w", err)
 	}
@@ -129,6 +132,13 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 				argv: []string{shop.python, "-c", llamaScript, shop.llamaLib, "speed", a.path, prompt, n, threads, strconv.Itoa(i)}})
 		}
 	}
+	for _, more := range []func(context.Context, *workshop, *sample, string) ([]*contender, error){o.mlx, o.ollama} {
+		list, err := more(ctx, shop, s, prompt)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
 	kept := out[:0]
 	for _, c := range out {
 		if o.wants(&c.artifact, o.match) {
@@ -136,6 +146,56 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 		}
 	}
 	return kept, nil
+}
+
+// mlxRounds is how often mlx-lm is run: on a processor without Metal it reads a
+// prompt at the speed it writes, a minute a pass.
+const mlxRounds = 1
+
+// mlx is mlx-lm on the file that its own converter makes by default.
+func (o *speedOptions) mlx(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
+	a := &artifact{Maker: mlxlm, Name: "4bit"}
+	if !o.wants(a, o.match) {
+		return nil, nil
+	}
+	python, err := oracle.Install(ctx, o.log) // has mlx-lm, the bench environment has not
+	if err != nil {
+		return nil, err
+	}
+	a.path = filepath.Join(shop.dir, s.Name, "peers", "mlx-lm-4bit")
+	err = once(a.path, func(tmp string) error {
+		o.note("building %s of the %s sample", a.label(), s.Name)
+		return shop.command(ctx, python, "-m", "mlx_lm", "convert", "--hf-path", s.HF, "--mlx-path", tmp, "-q")
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", a.label(), err)
+	}
+	return []*contender{{artifact: *a, rounds: mlxRounds, argv: []string{python, "-c", mlxScript, "speed", a.path, prompt, strconv.Itoa(o.generate)}}}, nil
+}
+
+// ollama runs llama.cpp's Q4_K_M file, where the program is on PATH: no package
+// registry has it. Its answers differ, as it takes text and not ids; the work
+// is the same.
+func (o *speedOptions) ollama(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
+	server, err := exec.LookPath("ollama")
+	if err != nil {
+		o.note("no program ollama on PATH: it is left out")
+		return nil, nil
+	}
+	a := &artifact{Maker: llama, Name: "Q4_K_M", ftype: 15}
+	if err := shop.build(ctx, s, a); err != nil {
+		return nil, err
+	}
+	a.Maker = ollama
+	if !o.wants(a, o.match) {
+		return nil, nil
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return []*contender{{artifact: *a, argv: []string{program, "ollama", "--server", server, "--model", a.path, "--tokenizer", s.HF, "--prompt", prompt,
+		"--generate", strconv.Itoa(o.generate), "--threads", strconv.Itoa(o.threads)}}}, nil
 }
 
 // running is a worker process.
@@ -168,6 +228,9 @@ func (o *speedOptions) round(ctx context.Context, list []*contender, round int) 
 	}
 	for _, i := range order(round) {
 		c := list[i]
+		if c.rounds > 0 && round >= c.rounds {
+			continue
+		}
 		p, first, err := start(ctx, c.argv)
 		procs[i] = p
 		if err == nil {
@@ -182,6 +245,9 @@ func (o *speedOptions) round(ctx context.Context, list []*contender, round int) 
 	for turn := range o.passes {
 		for _, i := range order(round + turn) {
 			c := list[i]
+			if procs[i] == nil {
+				continue
+			}
 			p, err := procs[i].pass(ctx)
 			if err == nil {
 				err = p.check(o.generate)

@@ -56,13 +56,7 @@ func (r *speedReport) find(maker, name string) *contender {
 
 // fastest is the way of running a llama.cpp file that decodes fastest.
 func (r *speedReport) fastest(name string) *contender {
-	var best *contender
-	for _, c := range r.Contenders {
-		if c.Maker == llama && c.Name == name && (best == nil || median(c.decode()) > median(best.decode())) {
-			best = c
-		}
-	}
-	return best
+	return r.best((*contender).decode, func(c *contender) bool { return c.Maker == llama && c.Name == name })
 }
 
 // claims measures the goals, as far as both sides took part.
@@ -91,23 +85,62 @@ func (r *speedReport) claims(q *qualityReport) {
 		add("peak memory", pair[0], pair[1], (*contender).memory, goal{atMost: 0.7})
 		add("load to first token", pair[0], pair[1], (*contender).firstToken, goal{atMost: 0.7})
 	}
-	// Any peer's file of equal or lower KL than int4's.
-	mine := q.find(ours, "int4")
-	if mine == nil || int4 == nil {
-		return
+	r.matches(q, add)
+}
+
+// quality is the KL of a contender, of a llama.cpp file that of the one with an
+// importance matrix where it is lower: they run alike.
+func (c *contender) quality(q *qualityReport) (kl float64, known bool) {
+	name := strings.TrimSuffix(c.Name, " prune_lm_head")
+	for _, n := range []string{name, name + imatrixSuffix} {
+		maker := c.Maker
+		if maker == ollama {
+			maker = llama
+		}
+		if m := q.find(maker, n); m != nil && (!known || m.Fidelity.KLMean < kl) {
+			kl, known = m.Fidelity.KLMean, true
+		}
 	}
-	seen := map[string]bool{}
+	return kl, known
+}
+
+// matches sets against each peer's file the fastest of ours that is at least as
+// good, in decode and in prefill. Of a llama.cpp file the faster way to run it
+// counts, which need not be the same one for both.
+func (r *speedReport) matches(q *qualityReport, add func(what string, a, b *contender, figure func(*contender) []float64, g goal)) {
+	for _, f := range []struct {
+		what   string
+		figure func(*contender) []float64
+	}{
+		{"decode, of equal or lower KL", (*contender).decode},
+		{"prefill, of equal or lower KL", func(c *contender) []float64 { return c.prefill(r.Prompt) }},
+	} {
+		seen := map[string]bool{}
+		for _, peer := range r.Contenders {
+			limit, known := peer.quality(q)
+			if peer.Maker == ours || !known || seen[peer.label()] {
+				continue
+			}
+			seen[peer.label()] = true
+			mine := r.best(f.figure, func(c *contender) bool {
+				kl, known := c.quality(q)
+				return c.Maker == ours && known && kl <= limit
+			})
+			theirs := r.best(f.figure, func(c *contender) bool { return c.label() == peer.label() })
+			add(f.what, mine, theirs, f.figure, goal{atLeast: 1})
+		}
+	}
+}
+
+// best is the contender with the largest median among those wanted.
+func (r *speedReport) best(figure func(*contender) []float64, wanted func(*contender) bool) *contender {
+	var best *contender
 	for _, c := range r.Contenders {
-		m := q.find(c.Maker, c.Name)
-		if c.Maker == ours || m == nil || m.Fidelity.KLMean > mine.Fidelity.KLMean || seen[c.label()] {
-			continue
+		if wanted(c) && len(c.Warm) > 0 && (best == nil || median(figure(c)) > median(figure(best))) {
+			best = c
 		}
-		seen[c.label()] = true
-		if c.Maker == llama {
-			c = r.fastest(c.Name)
-		}
-		add("decode, of equal or lower KL", int4, c, decode, goal{atLeast: 1})
 	}
+	return best
 }
 
 // write adds the claims and writes the files.
@@ -127,6 +160,7 @@ func (r *speedReport) table(q *qualityReport) string {
 	fmt.Fprintf(&b, "Written by `make bench-peers` (internal/peers). Prompt %d + %d generated tokens, batch 1, greedy, %d threads; %d rounds of fresh processes, %d passes of each in a round, alternating. ",
 		r.Prompt, r.Generate, r.Threads, r.Rounds, r.Passes)
 	b.WriteString("Load, first token (from before the model is loaded) and peak resident memory are of a process's first pass, prefill and decode of the later ones. Medians, [smallest – largest]. ")
+	b.WriteString("KL is from [quality.md](quality.md), of llama.cpp's files with an importance matrix where that is lower (they run alike). mlx-lm has one round: without Metal it takes a minute a pass. ")
 	b.WriteString("onnxruntime-genai's cache is made for these tokens alone, not for the whole context as is its default; starting Python is not counted.\n\n")
 	b.WriteString("| file | prefill tokens/s | decode tokens/s | load s | first token s | peak MB | file MB | KL |\n|---|---|---|---|---|---|---|---|\n")
 	for _, c := range r.Contenders {
@@ -139,8 +173,8 @@ func (r *speedReport) table(q *qualityReport) string {
 			size = 0
 		}
 		kl := "–"
-		if m := q.find(c.Maker, strings.TrimSuffix(c.Name, " prune_lm_head")); m != nil {
-			kl = fmt.Sprintf("%.4f", m.Fidelity.KLMean)
+		if v, known := c.quality(q); known {
+			kl = fmt.Sprintf("%.4f", v)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %.0f | %.1f | %s |\n", name, spread(c.prefill(r.Prompt), 0), spread(c.decode(), 1),
 			median(c.load()), median(c.firstToken()), median(c.memory())/1e6, float64(size)/1e6, kl)
