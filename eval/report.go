@@ -119,7 +119,6 @@ type Fidelity struct {
 	Definition string `json:"definition"`
 	Arithmetic string `json:"arithmetic,omitempty"`
 	fidelity.Result
-	Top5StdErr float64 `json:"top5_stderr"`
 }
 
 // Questions are the answers of one artifact.
@@ -207,8 +206,8 @@ type Choice struct {
 	Context       string  `json:"context,omitempty"`
 	LogLikelihood float64 `json:"loglikelihood"` // nats, sum over tokens
 	Tokens        int     `json:"tokens"`
-	Bytes         int     `json:"bytes"`  // of the text, by which acc_norm divides
-	Greedy        bool    `json:"greedy"` // the model itself would have written it
+	Characters    int     `json:"characters"` // of the answer, by which acc_norm divides
+	Greedy        bool    `json:"greedy"`     // the model itself would have written it
 }
 
 // Find is the artifact with a path, nil where there is none.

@@ -27,6 +27,12 @@ type Accumulator struct {
 // must then be -Inf in the reference too, since the divergence is infinite
 // otherwise. NaN and +Inf are errors. After an error nothing was added.
 func (a *Accumulator) Add(ref, got []float32, target int32) error {
+	return a.AddWeighted(ref, got, target, 1)
+}
+
+// AddWeighted is Add for a target that counts weight in the perplexities
+// ([Definition.Weight]); with 0 it does not count.
+func (a *Accumulator) AddWeighted(ref, got []float32, target int32, weight float64) error {
 	if len(ref) != len(got) || len(ref) == 0 {
 		return fmt.Errorf("compare logits: the reference has %d, the model %d", len(ref), len(got))
 	}
@@ -67,7 +73,7 @@ func (a *Accumulator) Add(ref, got []float32, target int32) error {
 	}
 
 	kl = max(0, kl/sumRef-logRef+logGot) // rounding alone makes it negative
-	a.kl.add(kl)
+	a.kl.add(kl, 1)
 	a.klMax = max(a.klMax, kl)
 	a.maxDelta = max(a.maxDelta, delta)
 	if bestRef == bestGot {
@@ -76,12 +82,12 @@ func (a *Accumulator) Add(ref, got []float32, target int32) error {
 	if rank(got, bestRef) < 5 {
 		a.top5++
 	}
-	if target >= 0 {
+	if target >= 0 && weight > 0 {
 		nr := logRef + topRef - float64(ref[target])
 		ng := logGot + topGot - float64(got[target])
-		a.nllRef.add(nr)
-		a.nllGot.add(ng)
-		a.nllDelta.add(ng - nr)
+		a.nllRef.add(nr, weight)
+		a.nllGot.add(ng, weight)
+		a.nllDelta.add(ng-nr, weight)
 	}
 	return nil
 }

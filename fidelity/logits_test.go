@@ -276,6 +276,8 @@ func TestCut(t *testing.T) {
 		{"sliding:4:4", 8, []w{{0, 4, 0, 3}, {4, 8, 4, 7}}},
 		{"sliding:4:2", 1, nil},
 		{"sliding:8:2", 5, []w{{0, 5, 0, 4}}},
+		{"llama.cpp:4", 9, []w{{0, 4, 2, 3}, {4, 8, 6, 7}}},
+		{"huggingface:4:2", 7, []w{{0, 4, 0, 3}, {2, 6, 3, 5}, {4, 7, 5, 6}}},
 	} {
 		d, err := fidelity.ParseDefinition(c.definition)
 		if err != nil {
@@ -288,7 +290,8 @@ func TestCut(t *testing.T) {
 			t.Errorf("%s of %d tokens: %v, want %v", c.definition, c.n, got, c.want)
 		}
 	}
-	for _, bad := range []string{"", "windows", "windows:1", "windows:x", "windows:4:2", "sliding:4", "sliding:4:5", "sliding:4:0", "mean:4"} {
+	for _, bad := range []string{"", "windows", "windows:1", "windows:x", "windows:4:2", "sliding:4", "sliding:4:5", "sliding:4:0", "mean:4",
+		"llama.cpp:4:2", "huggingface:4", "huggingface:4:5"} {
 		if d, err := fidelity.ParseDefinition(bad); err == nil {
 			t.Errorf("%q is read as %v", bad, d)
 		}

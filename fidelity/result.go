@@ -18,6 +18,7 @@ type Result struct {
 	Top1       float64 `json:"top1"`
 	Top1StdErr float64 `json:"top1_stderr"`
 	Top5       float64 `json:"top5"`
+	Top5StdErr float64 `json:"top5_stderr"`
 
 	// The perplexities are over the scored positions; 0 when there are none.
 	RefPerplexity       float64 `json:"reference_perplexity"`
@@ -42,6 +43,7 @@ func (a *Accumulator) Result() Result {
 	if n := float64(a.kl.n); n > 0 {
 		r.Top1, r.Top5 = float64(a.top1)/n, float64(a.top5)/n
 		r.Top1StdErr = math.Sqrt(r.Top1 * (1 - r.Top1) / n)
+		r.Top5StdErr = math.Sqrt(r.Top5 * (1 - r.Top5) / n)
 	}
 	if a.nllRef.n > 0 {
 		r.RefPerplexity, r.RefPerplexityStdErr = a.nllRef.exp()
@@ -51,29 +53,33 @@ func (a *Accumulator) Result() Result {
 	return r
 }
 
-// moments are the running mean and the sum of squared deviations (Welford,
-// Technometrics 1962; merging by Chan et al. 1983).
+// moments are the running weighted mean and the sum of squared deviations
+// (Welford, Technometrics 1962, with weights by West, CACM 1979; merging by Chan
+// et al. 1983).
 type moments struct {
 	n        int
+	weight   float64 // sum of the weights; n where all are 1
 	mean, m2 float64
 }
 
-func (m *moments) add(x float64) {
+func (m *moments) add(x, weight float64) {
 	m.n++
+	m.weight += weight
 	d := x - m.mean
-	m.mean += d / float64(m.n)
-	m.m2 += d * (x - m.mean)
+	m.mean += d * weight / m.weight
+	m.m2 += weight * d * (x - m.mean)
 }
 
 func (m *moments) merge(o moments) {
 	if o.n == 0 {
 		return
 	}
-	n := float64(m.n + o.n)
+	w := m.weight + o.weight
 	d := o.mean - m.mean
-	m.mean += d * float64(o.n) / n
-	m.m2 += o.m2 + d*d*float64(m.n)*float64(o.n)/n
+	m.mean += d * o.weight / w
+	m.m2 += o.m2 + d*d*m.weight*o.weight/w
 	m.n += o.n
+	m.weight = w
 }
 
 // stdErr is the standard error of the mean, 0 for fewer than two values.
@@ -81,7 +87,7 @@ func (m moments) stdErr() float64 {
 	if m.n < 2 {
 		return 0
 	}
-	return math.Sqrt(m.m2 / float64(m.n-1) / float64(m.n))
+	return math.Sqrt(m.m2 / m.weight / float64(m.n-1))
 }
 
 // exp is e^mean and its standard error to first order.

@@ -21,9 +21,10 @@ type SessionModel struct {
 }
 
 // RunSession compares an artifact with a reference's logits as [Run] does, each
-// window from an empty cache, with what its own runtime computes. Of the options
-// Library, Reference, SaveLogits, TempDir and Artifacts are not used. A model
-// that does not fit the memory is an infer.FitError.
+// window from an empty cache, with what its own runtime computes. With SaveLogits
+// it is the reference: its logits are kept, and it is compared with nothing. Of
+// the options Library, Reference, TempDir and Artifacts are not used. A model that
+// does not fit the memory is an infer.FitError.
 func RunSession(ctx context.Context, m SessionModel, o Options) (_ Result, err error) {
 	dir := m.Folder.Dir
 	defer func() {
@@ -31,7 +32,10 @@ func RunSession(ctx context.Context, m SessionModel, o Options) (_ Result, err e
 			err = fmt.Errorf("verify %s: %w", dir, err)
 		}
 	}()
-	o.Reference, o.SaveLogits, o.Artifacts = "", "", []string{dir}
+	if o.SaveLogits != "" && o.ReferenceLogits != "" {
+		return Result{}, errors.New("logits are kept of a reference, which is compared with none")
+	}
+	o.Reference, o.Artifacts = "", []string{dir}
 	v := &verifier{Options: o, models: 1, text: func(string) (*modeldir.Folder, *tokenizer.Tokenizer, error) { return m.Folder, m.Tokenizer, nil }}
 	if err := v.prepare(ctx); err != nil {
 		return Result{}, err
@@ -46,11 +50,21 @@ func RunSession(ctx context.Context, m SessionModel, o Options) (_ Result, err e
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	acc, err := v.compare(func(each eachRow) error { return v.sessionRows(ctx, s, each) }, nil)
+	run := func(each eachRow) error { return v.sessionRows(ctx, s, each) }
+	if v.SaveLogits != "" {
+		rows := run
+		run = func(each eachRow) error {
+			_, err := v.keep(dir, rows, each)
+			return err
+		}
+	}
+	acc, err := v.compare(run, nil)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Dir: dir, Fidelity: v.fidelity(acc.Result(), SessionArithmetic(s.Info()))}, nil
+	r := Result{Dir: dir, Figures: acc.Result()}
+	r.Fidelity = v.fidelity(r.Figures, SessionArithmetic(s.Info()))
+	return r, nil
 }
 
 // SessionArithmetic names what computes a session: "llama.cpp v0.5.0 on CPU".

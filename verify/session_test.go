@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
+	"github.com/llama-pajamas/llama-pajamas/samples"
+	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
 
 // fakeBackend opens sessions whose logits are a function of all tokens so far.
@@ -82,7 +85,7 @@ func TestRunSession(t *testing.T) {
 		tokens = append(tokens, int32(i*i%vocab))
 	}
 	errTest := errors.New("test")
-	for _, definition := range []string{"windows:16", "sliding:16:4", "second-half:16"} {
+	for _, definition := range []string{"windows:16", "sliding:16:4", "second-half:16", "huggingface:16:4", "llama.cpp:16"} {
 		d, err := fidelity.ParseDefinition(definition)
 		if err != nil {
 			t.Fatal(err)
@@ -133,5 +136,54 @@ func TestRunSession(t *testing.T) {
 		if _, err := run(&fakeBackend{vocab: vocab, fails: errTest}, Options{}); !errors.Is(err, errTest) {
 			t.Errorf("%s: error %v, want that of the session", definition, err)
 		}
+	}
+}
+
+// TestRunSessionKeeps wants the logits that a reference keeps to be those it is
+// later compared with, of the text as the definition places it.
+func TestRunSessionKeeps(t *testing.T) {
+	data, err := fs.ReadFile(samples.Stories260K(), "tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := tokenizer.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := SessionModel{Backend: &fakeBackend{vocab: 512}, Folder: &modeldir.Folder{Dir: "m"}, Tokenizer: tok}
+	d := fidelity.Definition{Kind: fidelity.LlamaCpp, Window: 8}
+	file := filepath.Join(t.TempDir(), "logits")
+	o := Options{Text: "Once upon a time there was a tree with red apples.", TextName: "tree", Definition: d, SaveLogits: file, ReferenceName: "m itself"}
+	kept, err := RunSession(t.Context(), m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := fidelity.OpenLogits(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := l.Header()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if h.Reference != "m itself" || h.Text != "tree" || h.Definition != d || len(h.Tokens) < 17 {
+		t.Fatalf("the file is of %+v", h)
+	}
+	for i := 0; i < len(h.Tokens); i += 8 {
+		if h.Tokens[i] != 1 {
+			t.Errorf("window at %d begins with %d, want <s>", i, h.Tokens[i])
+		}
+	}
+	o.SaveLogits, o.ReferenceLogits = "", file
+	again, err := RunSession(t.Context(), m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Figures.KLMax > 1e-6 || again.Fidelity.Reference != "m itself" || again.Figures.Perplexity != kept.Figures.Perplexity || kept.Figures.Perplexity == 0 {
+		t.Errorf("kept %+v, compared %+v", kept.Figures, again.Figures)
+	}
+	o.SaveLogits = file
+	if _, err := RunSession(t.Context(), m, o); err == nil {
+		t.Error("a reference that is compared with another is no error")
 	}
 }

@@ -84,6 +84,9 @@ type Result struct {
 	// Fidelity is what was measured. Without a reference its Reference is ""
 	// and only the perplexity counts.
 	Fidelity modeldir.Fidelity
+	// Figures are the same with what metadata does not keep. Without a reference
+	// the perplexity alone is of interest.
+	Figures fidelity.Result
 	// Problems say in what the artifact fails; empty for a good one.
 	Problems []string
 	// SelfTest holds some of the artifact's own logits, by which a device can be
@@ -190,7 +193,7 @@ func (v *verifier) prepare(ctx context.Context) error {
 			v.Definition.Window = min(512, c)
 		}
 	}
-	v.tokens = readTokens(tok, v.Text, v.Tokens)
+	v.tokens = v.Definition.Place(readTokens(tok, v.Text, v.Tokens), beginning(tok))
 	if v.windows = v.Definition.Cut(len(v.tokens)); fidelity.Rows(v.windows) < 1 || len(v.tokens) < 2 {
 		return fmt.Errorf("the text has %d tokens: nothing to compare by %s", len(v.tokens), v.Definition)
 	}
@@ -226,6 +229,17 @@ func readTokens(tok *tokenizer.Tokenizer, text string, n int) []int32 {
 	}
 }
 
+// beginning is the token that a tokenizer puts before a text,
+// [fidelity.NoTarget] where it puts none.
+func beginning(tok *tokenizer.Tokenizer) int32 {
+	plain := tok.Encode("a", tokenizer.EncodeOptions{})
+	ids := tok.Encode("a", tokenizer.EncodeOptions{AddSpecial: true})
+	if len(ids) > len(plain) && slices.Equal(ids[1:1+len(plain)], plain) {
+		return ids[0]
+	}
+	return fidelity.NoTarget
+}
+
 // openReference opens the saved logits and checks that they are of the text
 // that was asked for.
 func (v *verifier) openReference() (err error) {
@@ -248,7 +262,7 @@ func (v *verifier) openReference() (err error) {
 		if err != nil {
 			return errors.Join(err, v.ref.Close())
 		}
-		ids := readTokens(tok, v.Text, len(h.Tokens))
+		ids := h.Definition.Place(readTokens(tok, v.Text, len(h.Tokens)), beginning(tok))
 		if !slices.Equal(ids, h.Tokens) {
 			return fail("they are of another text (%s) or by another tokenizer", h.Text)
 		}
@@ -259,14 +273,14 @@ func (v *verifier) openReference() (err error) {
 	}
 	// Fewer tokens cut the last window short; whole windows stay as they are.
 	v.windows = v.Definition.Cut(len(v.tokens))
-	if v.Definition.Kind == fidelity.Sliding && len(v.tokens) < len(h.Tokens) {
+	if v.Definition.Stride > 0 && len(v.tokens) < len(h.Tokens) {
 		return fail("sliding windows cannot be cut to %d tokens; use all %d", len(v.tokens), len(h.Tokens))
 	}
 	return nil
 }
 
 // makeReference runs the reference and keeps its logits in a file.
-func (v *verifier) makeReference(ctx context.Context) (err error) {
+func (v *verifier) makeReference(ctx context.Context) error {
 	if v.ReferenceName == "" {
 		v.ReferenceName = DefaultReference
 	}
@@ -274,6 +288,24 @@ func (v *verifier) makeReference(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s := newStream(&v.runner, m, v.step(m))
+	defer s.close()
+	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
+	name, err := v.keep(v.Reference, func(each eachRow) error { return s.logits(ctx, v.tokens, v.windows, each) }, nil)
+	if err != nil {
+		return err
+	}
+	v.done++
+	if v.SaveLogits == "" {
+		v.temp = name
+	}
+	v.ref, err = fidelity.OpenLogits(name)
+	return err
+}
+
+// keep runs a model whose logits go into a file, SaveLogits or a temporary one,
+// and returns the file's name. More, where not nil, gets each row too.
+func (v *verifier) keep(model string, run func(eachRow) error, more eachRow) (name string, err error) {
 	var f *os.File
 	if v.SaveLogits != "" {
 		f, err = os.Create(v.SaveLogits)
@@ -281,7 +313,7 @@ func (v *verifier) makeReference(ctx context.Context) (err error) {
 		f, err = os.CreateTemp(v.TempDir, "reference-*.logits")
 	}
 	if err != nil {
-		return fmt.Errorf("keep the reference's logits: %w", err)
+		return "", fmt.Errorf("keep the reference's logits: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -290,10 +322,7 @@ func (v *verifier) makeReference(ctx context.Context) (err error) {
 		}
 	}()
 	var w *fidelity.LogitsWriter
-	s := newStream(&v.runner, m, v.step(m))
-	defer s.close()
-	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
-	err = s.logits(ctx, v.tokens, v.windows, func(_ fidelity.Window, pos int, row []float32) error {
+	err = run(func(win fidelity.Window, pos int, row []float32) error {
 		if w == nil {
 			var err error
 			if w, err = fidelity.CreateLogits(f, fidelity.Header{
@@ -306,20 +335,18 @@ func (v *verifier) makeReference(ctx context.Context) (err error) {
 		if err := w.Add(row); err != nil {
 			return fmt.Errorf("position %d of the reference: %w", pos, err)
 		}
+		if more != nil {
+			return more(win, pos, row)
+		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("run the reference %s: %w", v.Reference, err)
+		return "", fmt.Errorf("run the reference %s: %w", model, err)
 	}
-	v.done++
 	if err := errors.Join(w.Close(), f.Close()); err != nil {
-		return fmt.Errorf("keep the reference's logits: %w", err)
+		return "", fmt.Errorf("keep the reference's logits: %w", err)
 	}
-	if v.SaveLogits == "" {
-		v.temp = f.Name()
-	}
-	v.ref, err = fidelity.OpenLogits(f.Name())
-	return err
+	return f.Name(), nil
 }
 
 // segmentElements bounds the weights that are loaded at once: as float32, which
@@ -373,7 +400,8 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 		return r, err
 	}
 	s.close()
-	r.Fidelity = v.fidelity(acc.Result(), m.arithmetic)
+	r.Figures = acc.Result()
+	r.Fidelity = v.fidelity(r.Figures, m.arithmetic)
 	if !s.keep {
 		r.Fidelity.Scope = "layer by layer"
 		if n := v.step(m); n > 1 {
@@ -437,7 +465,7 @@ func (v *verifier) compare(run func(eachRow) error, own *modeldir.SelfTest) (*fi
 			ref = want
 		}
 		i++
-		if err := acc.Add(ref, row, w.Target(v.tokens, pos)); err != nil {
+		if err := acc.AddWeighted(ref, row, w.Target(v.tokens, pos), v.Definition.Weight(w)); err != nil {
 			return fmt.Errorf("position %d: %w", pos, err)
 		}
 		return nil
