@@ -17,8 +17,10 @@ type Session interface {
 	Eval(ctx context.Context, tokens []int32) (logits []float32, err error)
 
 	// EvalAll appends tokens and hands over the logits of every position,
-	// pos counting from the start of tokens. The session must have been
-	// opened with AllLogits.
+	// pos counting from the start of tokens; they may be written to and are
+	// valid until each returns. It takes at most Info().Rows tokens, or any
+	// number in a session opened with AllLogits. Where each fails, the tokens
+	// evaluated so far stay in the sequence.
 	EvalAll(ctx context.Context, tokens []int32, each func(pos int, logits []float32) error) error
 
 	// Tokens is the sequence in the cache; the slice must not be changed and
@@ -42,6 +44,9 @@ type Info struct {
 	Vocab      int // width of a row of logits; may exceed the tokenizer's ids
 	MaxContext int // longest sequence this session takes
 	Threads    int // intra-op threads
+	// Rows is the most tokens EvalAll takes; below 2 it is of no use. See
+	// OpenOptions.Rows.
+	Rows int
 
 	WeightBytes        int64 // size of the weights on disk
 	CacheBytesPerToken int64
@@ -60,6 +65,10 @@ type OpenOptions struct {
 	Chunk int
 	// AllLogits asks for logits at every position, as perplexity needs them.
 	AllLogits bool
+	// Rows asks for the logits of so many tokens at once, with which
+	// [Options.Lookup] checks its drafts; 0 asks for none. The session may
+	// give fewer or none: see Info.Rows.
+	Rows int
 	// NoFitCheck loads even where weights and cache exceed the free memory.
 	NoFitCheck bool
 }

@@ -42,8 +42,10 @@ type ContextOptions struct {
 	Length int
 	// Batch is the most tokens of one Decode; at most Length. 0 means 512.
 	Batch int
-	// AllRows allows logits of every token of a Decode; else of one.
+	// AllRows allows logits of every token of a Decode, Rows of so many tokens
+	// at most; without either, of one.
 	AllRows bool
+	Rows    int
 	// Threads compute one token, BatchThreads several; 0 means 4.
 	Threads, BatchThreads int
 	Flash                 FlashAttention
@@ -68,7 +70,7 @@ type Context struct {
 	mem   uintptr
 	batch batch
 	room  int // tokens of a batch
-	all   bool
+	rows  int // of logits in a Decode
 	abort *flag
 	pin   runtime.Pinner
 
@@ -98,10 +100,11 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	o.Batch = min(o.Batch, o.Length)
 	p := m.lib.api.contextDefaults()
 	p.nCtx, p.nBatch, p.nUbatch = uint32(o.Length), uint32(o.Batch), uint32(o.Batch)
-	p.nOutputsMax, p.nOutputsMaxPerSeq = 1, 1
+	rows := min(max(o.Rows, 1), o.Batch)
 	if o.AllRows {
-		p.nOutputsMax, p.nOutputsMaxPerSeq = p.nBatch, p.nBatch
+		rows = o.Batch
 	}
+	p.nOutputsMax, p.nOutputsMaxPerSeq = uint32(rows), uint32(rows)
 	if o.Threads > 0 {
 		p.nThreads, p.nThreadsBatch = int32(o.Threads), int32(o.Threads)
 	}
@@ -111,7 +114,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	p.flashAttnType = int32(o.Flash) - 1
 	p.typeK, p.typeV = int32(o.Keys), int32(o.Values)
 	p.offloadKQV, p.opOffload, p.noPerf = !o.HostOnly, !o.HostOnly, !o.Measure
-	c := &Context{m: m, lib: m.lib, room: o.Batch, all: o.AllRows, abort: newFlag(false)}
+	c := &Context{m: m, lib: m.lib, room: o.Batch, rows: rows, abort: newFlag(false)}
 	m.lib.log.forget()
 	if c.ptr = m.lib.api.initFromModel(m.ptr, p); c.ptr == 0 {
 		c.abort.release()
@@ -183,8 +186,8 @@ func (c *Context) Decode(ctx context.Context, tokens []int32, pos int, every boo
 		return fmt.Errorf("evaluate %d tokens: %w", len(tokens), errClosed)
 	case len(tokens) == 0 || len(tokens) > c.room:
 		return fmt.Errorf("evaluate %d tokens at once: the context takes 1 to %d", len(tokens), c.room)
-	case every && !c.all && len(tokens) > 1:
-		return errors.New("logits of every token were not asked for when the context was made (AllRows)")
+	case every && len(tokens) > c.rows:
+		return fmt.Errorf("logits of %d tokens: the context was made for those of %d (AllRows, Rows)", len(tokens), c.rows)
 	case ctx.Err() != nil:
 		return fmt.Errorf("evaluate %d tokens: %w", len(tokens), context.Cause(ctx))
 	}

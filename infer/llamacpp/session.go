@@ -119,6 +119,14 @@ func (b *Backend) open(ctx context.Context, path string, o infer.OpenOptions) (_
 		Length: min(p.context, b.capacity), Batch: s.chunk, AllRows: s.all, Threads: o.Threads,
 		Flash: b.flash, Keys: b.cache.typ, Values: b.cache.typ, HostOnly: p.layers == 0,
 	}
+	switch {
+	case s.all:
+		s.info.Rows = s.chunk
+	case o.Rows > 1 && !known.Recurrent:
+		// A state cannot go back behind a draft refused.
+		s.info.Rows = min(o.Rows, s.chunk)
+		s.options.Rows = s.info.Rows
+	}
 	if s.ctx, err = s.model.NewContext(s.options); err != nil {
 		return nil, err
 	}
@@ -172,8 +180,8 @@ func (s *session) EvalAll(ctx context.Context, tokens []int32, each func(pos int
 	start := time.Now()
 	var outside time.Duration
 	defer func() { s.stats.Total += time.Since(start) - outside }()
-	if !s.all {
-		return errors.New("logits of every position were not asked for when the model was opened (AllLogits)")
+	if !s.all && len(tokens) > s.info.Rows {
+		return fmt.Errorf("logits of %d positions at once: the model was opened for %d (Rows, AllLogits)", len(tokens), s.info.Rows)
 	}
 	if err := s.prepare(ctx, tokens); err != nil {
 		return err

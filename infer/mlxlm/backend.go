@@ -120,6 +120,12 @@ func (b *Backend) open(ctx context.Context, dir string, o infer.OpenOptions) (*s
 		Backend: b.Name(), Version: s.w.hello.MLXLM, Provider: "MLX " + s.w.hello.Device, Model: filepath.Join(dir, "config.json"),
 		Vocab: vocab, MaxContext: limit, WeightBytes: bytes, CacheBytesPerToken: c.cacheBytesPerToken(),
 	}
+	switch {
+	case s.all:
+		s.info.Rows = s.chunk
+	case o.Rows > 1 && s.w.hello.Trims:
+		s.info.Rows = min(o.Rows, s.chunk)
+	}
 	return s, nil
 }
 
@@ -185,8 +191,8 @@ func (s *session) Eval(ctx context.Context, tokens []int32) ([]float32, error) {
 
 // EvalAll implements infer.Session.
 func (s *session) EvalAll(ctx context.Context, tokens []int32, each func(pos int, logits []float32) error) error {
-	if !s.all {
-		return errors.New("logits of every position were not asked for when the model was opened (AllLogits)")
+	if !s.all && len(tokens) > s.info.Rows {
+		return fmt.Errorf("logits of %d positions at once: the model was opened for %d (Rows, AllLogits)", len(tokens), s.info.Rows)
 	}
 	if err := s.prepare(ctx, tokens); err != nil {
 		return err

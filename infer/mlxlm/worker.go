@@ -35,6 +35,8 @@ type hello struct {
 	MLXLM  string `json:"mlx_lm"`
 	Device string `json:"device"`
 	Vocab  int    `json:"vocab"`
+	// Trims is true where any number of tokens can be taken back.
+	Trims bool `json:"trims"`
 }
 
 // DiedError says that the worker ended by itself.

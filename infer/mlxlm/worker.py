@@ -38,14 +38,16 @@ def main():
     import mlx.core as mx
     import numpy as np
     from mlx_lm import __version__ as version
-    from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+    from mlx_lm.models.cache import KVCache, can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
     from mlx_lm.utils import load_model
 
     model, config = load_model(pathlib.Path(sys.argv[1]))
     cache, held = make_prompt_cache(model), 0
     text = config.get("text_config") or config
     device = "Metal" if "gpu" in str(mx.default_device()).lower() else "CPU"
-    send(b"H", json.dumps({"mlx_lm": version, "device": device, "vocab": text.get("vocab_size", 0)}).encode())
+    # Windows and states can be taken back at the start or not at all.
+    trims = all(type(c) is KVCache for c in cache)
+    send(b"H", json.dumps({"mlx_lm": version, "device": device, "vocab": text.get("vocab_size", 0), "trims": trims}).encode())
 
     def logits(ids, every):
         """[rows, vocab] float32: of every id, else of the last one."""

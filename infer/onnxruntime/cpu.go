@@ -17,7 +17,7 @@ import (
 // It runs the graphs of other targets too, slowly: float16 is computed in
 // float32, Q/DQ pairs are fused into its own 8-bit operators.
 var cpu = provider{
-	name: "cpu", ep: "CPUExecutionProvider", chunk: 512, overhead: 96 << 20,
+	name: "cpu", ep: "CPUExecutionProvider", chunk: 512, rows: true, overhead: 96 << 20,
 	free: hostMemory,
 	// float16 weights of plain operators are widened, and the narrow copy
 	// given back.

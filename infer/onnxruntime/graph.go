@@ -2,10 +2,13 @@ package onnxruntime
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/llama-pajamas/llama-pajamas/format/onnx"
+	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/ort"
 	"github.com/llama-pajamas/llama-pajamas/tensor"
@@ -20,7 +23,7 @@ const lastPositionPrefix = "/model/last_position"
 // it.
 type graph struct {
 	path      string
-	edited    []byte // the graph with logits at every position; nil if it is loaded as it is
+	edited    []byte // the graph with logits at more positions; nil if it is loaded as it is
 	weights   *weights
 	inputs    []onnx.Value
 	roles     map[string]role // of the inputs
@@ -115,9 +118,9 @@ func (g *graph) openInputs() []string {
 func (g *graph) fixedContext() int { return int(g.cacheRows) }
 
 // readGraphs reads the folder's graphs and maps their weights.
-func readGraphs(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (*graphs, error) {
+func readGraphs(lib *ort.Library, folder *modeldir.Folder, o infer.OpenOptions) (*graphs, error) {
 	gs := &graphs{}
-	err := gs.read(lib, folder, allLogits)
+	err := gs.read(lib, folder, o)
 	if err != nil {
 		gs.close()
 		return nil, err
@@ -125,11 +128,15 @@ func readGraphs(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (*gra
 	return gs, nil
 }
 
-func (g *graphs) read(lib *ort.Library, folder *modeldir.Folder, allLogits bool) (err error) {
+func (g *graphs) read(lib *ort.Library, folder *modeldir.Folder, o infer.OpenOptions) (err error) {
+	rows := max(1, o.Rows)
+	if o.AllLogits {
+		rows = 0
+	}
 	if g.onDisk, err = folder.WeightBytes(); err != nil {
 		return err
 	}
-	if g.decode, err = readGraph(lib, folder, folder.Model, allLogits); err != nil {
+	if g.decode, err = readGraph(lib, folder, folder.Model, rows); err != nil {
 		return err
 	}
 	m := folder.Metadata
@@ -140,13 +147,14 @@ func (g *graphs) read(lib *ort.Library, folder *modeldir.Folder, allLogits bool)
 	if name != filepath.Base(name) || name == ".." || strings.ContainsAny(name, `/\:`) {
 		return &tensor.FormatError{Offset: -1, Field: "target_specs.prefill_model", Err: fmt.Errorf("%q must be a plain file name", name)}
 	}
-	g.prefill, err = readGraph(lib, folder, filepath.Join(folder.Dir, name), allLogits)
+	// A graph for prompts need not check drafts.
+	g.prefill, err = readGraph(lib, folder, filepath.Join(folder.Dir, name), min(rows, 1))
 	return err
 }
 
-// readGraph maps the weights, sums them up, and gives the graph logits at every
-// position where asked to.
-func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, allLogits bool) (*graph, error) {
+// readGraph maps the weights, sums them up, and gives the graph logits at so
+// many of the last positions, or with 0 at all, where it has those of one.
+func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, rows int) (*graph, error) {
 	file, err := onnx.Open(path)
 	if err != nil {
 		return nil, err
@@ -179,10 +187,9 @@ func readGraph(lib *ort.Library, folder *modeldir.Folder, path string, allLogits
 	}
 	out.measure(g)
 	out.assign(folder)
-	if allLogits && last {
-		removeLastPosition(g)
-		if out.edited, err = file.Model.Encode(); err != nil {
-			return nil, fmt.Errorf("take the nodes %s… out for logits at every position: %w", lastPositionPrefix, err)
+	if last {
+		if err := out.widen(file.Model, rows); err != nil {
+			return nil, fmt.Errorf("give the graph logits at more positions than the last: %w", err)
 		}
 	}
 	out.weights, err = mapWeights(lib, file)
@@ -251,6 +258,42 @@ func likePattern(name, pattern string) bool {
 	return ok && middle != "" && strings.Trim(middle, "0123456789") == ""
 }
 
+// widen changes a graph that cuts down to the last position, so that the last
+// rows of them, or with 0 all, have logits. A graph of fixed length keeps one
+// or has all.
+func (g *graph) widen(m *onnx.Model, rows int) (err error) {
+	fixed := slices.ContainsFunc(g.inputs, func(in onnx.Value) bool {
+		return g.roles[in.Name] == roleTokens && len(in.Shape) == 2 && in.Shape[1].IsFixed()
+	})
+	switch {
+	case rows == 0:
+		removeLastPosition(m.Graph)
+	case rows > 1 && !fixed:
+		keepLastPositions(m.Graph, rows)
+	default:
+		return nil
+	}
+	g.edited, err = m.Encode()
+	return err
+}
+
+// keepLastPositions makes the nodes that cut down to the last position keep as
+// many as rows: all, where a run has fewer. The nodes are beyond the last
+// layer's attention, so that a long prompt costs little more.
+func keepLastPositions(g *onnx.Graph, rows int) {
+	const at = "last_position.rows"
+	start := onnx.Const(g, at+".start", nil, int64(-rows)) // Slice clamps it
+	end := onnx.Const(g, at+".end", nil, int64(math.MaxInt64))
+	axis := onnx.Const(g, at+".axis", nil, int64(1))
+	for _, n := range g.Nodes {
+		if strings.HasPrefix(n.Name, lastPositionPrefix) {
+			n.Op, n.Attrs, n.Inputs = "Slice", nil, []string{n.Input(0), start, end, axis}
+		}
+	}
+	g.Values = nil // as in removeLastPosition
+	setRows(g, onnx.Named("logits_rows"))
+}
+
 // removeLastPosition takes the nodes that cut down to the last position out.
 func removeLastPosition(g *onnx.Graph) {
 	g.RemoveNodes(func(n *onnx.Node) bool {
@@ -267,6 +310,11 @@ func removeLastPosition(g *onnx.Graph) {
 			rows = in.Shape[1]
 		}
 	}
+	setRows(g, rows)
+}
+
+// setRows declares how many rows of logits there are.
+func setRows(g *onnx.Graph, rows onnx.Dim) {
 	for i := range g.Outputs {
 		if s := g.Outputs[i].Shape; len(s) == 3 {
 			s[1] = rows

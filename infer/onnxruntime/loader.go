@@ -38,7 +38,7 @@ func (b *Backend) Open(ctx context.Context, folder *modeldir.Folder, o infer.Ope
 }
 
 func (b *Backend) open(ctx context.Context, folder *modeldir.Folder, o infer.OpenOptions) (*session, error) {
-	graphs, err := readGraphs(b.lib, folder, o.AllLogits)
+	graphs, err := readGraphs(b.lib, folder, o)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +158,9 @@ func (b *Backend) load(p *provider, r *request, g *graph) (*engine, error) {
 	}
 	maps.Copy(opts.Config, b.o.SessionConfig)
 	e := &engine{lib: b.lib}
+	edited := g.edited != nil && (r.open.AllLogits || p.rows)
 	err := g.weights.duringLoad(func() (err error) {
-		if g.edited == nil {
+		if !edited {
 			e.raw, err = b.env.NewSession(r.ctx, g.path, opts)
 			return err
 		}

@@ -33,6 +33,10 @@ type provider struct {
 	// context is the longest sequence unless the caller asks for more; 0 means
 	// the model's own limit.
 	context int
+	// rows is true where graphs are edited to give logits of several positions
+	// for drafts to be checked with. Where it is not known that this works with
+	// the provider's compiled files, or pays, it is false.
+	rows bool
 	// overhead is memory for activations and the runtime beside weights and
 	// cache, in bytes.
 	overhead int64

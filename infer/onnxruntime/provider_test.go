@@ -320,7 +320,7 @@ func size(t *testing.T, path string) int64 {
 // the shapes must fit together: past + tokens = mask.
 func TestProfileShapes(t *testing.T) {
 	b := newBackend(t)
-	gs, err := readGraphs(b.lib, testModel{context: 1024}.write(t), false)
+	gs, err := readGraphs(b.lib, testModel{context: 1024}.write(t), infer.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestProfileShapes(t *testing.T) {
 func TestContextDefault(t *testing.T) {
 	b := newBackend(t)
 	f := testModel{fused: true, context: 8192}.write(t)
-	gs, err := readGraphs(b.lib, f, false)
+	gs, err := readGraphs(b.lib, f, infer.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +518,7 @@ func TestCPUWidensOnce(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := readGraph(b.lib, &modeldir.Folder{}, path, false)
+		got, err := readGraph(b.lib, &modeldir.Folder{}, path, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
