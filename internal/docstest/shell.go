@@ -163,6 +163,9 @@ func (r *Repository) call(words []word, dir string, line int, out *problems) {
 			}
 		}
 	default:
+		if strings.HasPrefix(name, "-") {
+			out.add(line, "%s begins a command: end the line before with \\", name)
+		}
 		if words[0].known && strings.Contains(name, "/") && !path.IsAbs(name) && !strings.HasPrefix(name, "~") && !r.exists(name, "", dir) {
 			out.add(line, "there is no %s", name)
 		}
