@@ -37,6 +37,7 @@ var level = map[string]int{
 
 // besides lists imports within a level: "a: b" lets a import b.
 var besides = map[string][]string{
+	"eval":                {"chat"},
 	"quant/matmulnbits":   {"quant"},
 	"quant/qdq":           {"quant", "quant/matmulnbits"},
 	"quant/ggml":          {"quant"},

@@ -181,12 +181,16 @@ type Record struct {
 	Want   string `json:"want,omitempty"` // the right answer, where there is one
 	// Choices are there where one was to be chosen.
 	Choices []Choice `json:"choices,omitempty"`
-	// Score is 1 for right and 0 for wrong; where Scored is false a figure of
-	// another kind, such as a log-likelihood per byte.
-	Score  float64 `json:"score"`
-	Right  bool    `json:"right"`
-	Scored bool    `json:"scored"` // Right counts
-	Chance float64 `json:"chance"` // of a guess being right
+	// Extracted is what was taken from a written answer, such as the last number.
+	Extracted string `json:"extracted,omitempty"`
+	// Score is Metric's value: 1 for right and 0 for wrong; where Scored is false
+	// a figure of another kind, such as a log-likelihood per byte. Metrics has
+	// all that were computed.
+	Score   float64            `json:"score"`
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+	Right   bool               `json:"right"`
+	Scored  bool               `json:"scored"` // Right counts
+	Chance  float64            `json:"chance"` // of a guess being right
 	// Note says what the check found, such as the instructions not followed.
 	Note string `json:"note,omitempty"`
 
