@@ -32,10 +32,10 @@ func RunSession(ctx context.Context, m SessionModel, o Options) (_ Result, err e
 			err = fmt.Errorf("verify %s: %w", dir, err)
 		}
 	}()
-	if o.SaveLogits != "" && o.ReferenceLogits != "" {
-		return Result{}, errors.New("logits are kept of a reference, which is compared with none")
-	}
 	o.Reference, o.Artifacts = "", []string{dir}
+	if err := o.checkSave(); err != nil {
+		return Result{}, err
+	}
 	v := &verifier{Options: o, models: 1, text: func(string) (*modeldir.Folder, *tokenizer.Tokenizer, error) { return m.Folder, m.Tokenizer, nil }}
 	if err := v.prepare(ctx); err != nil {
 		return Result{}, err
@@ -50,15 +50,7 @@ func RunSession(ctx context.Context, m SessionModel, o Options) (_ Result, err e
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	run := func(each eachRow) error { return v.sessionRows(ctx, s, each) }
-	if v.SaveLogits != "" {
-		rows := run
-		run = func(each eachRow) error {
-			_, err := v.keep(dir, rows, each)
-			return err
-		}
-	}
-	acc, err := v.compare(run, nil)
+	acc, err := v.compare(v.keeping(dir, func(each eachRow) error { return v.sessionRows(ctx, s, each) }), nil)
 	if err != nil {
 		return Result{}, err
 	}

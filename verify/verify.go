@@ -52,7 +52,9 @@ type Options struct {
 	// ReferenceLogits is a file of its logits (package fidelity), to be used
 	// instead of Reference. Without either, perplexity alone is measured.
 	ReferenceLogits string
-	// SaveLogits is where to keep the reference's logits; "" keeps none.
+	// SaveLogits is where to keep the reference's logits; "" keeps none. Without
+	// Reference and ReferenceLogits it keeps those of the one artifact, which
+	// then is the reference of later runs.
 	SaveLogits string
 	// TempDir is for the reference's logits during a run; default the
 	// system's. They take two bytes per token and vocabulary entry.
@@ -103,6 +105,9 @@ const selfTestTop = 20
 // Run compares every artifact with the reference. An artifact that cannot be
 // loaded or yields no finite logits is an error.
 func Run(ctx context.Context, o Options) (_ []Result, err error) {
+	if err := o.checkSave(); err != nil {
+		return nil, err
+	}
 	env, err := o.Library.NewEnv(ort.EnvOptions{Name: "verify"})
 	if err != nil {
 		return nil, err
@@ -125,6 +130,14 @@ func Run(ctx context.Context, o Options) (_ []Result, err error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// checkSave refuses to keep logits of nothing in particular.
+func (o *Options) checkSave() error {
+	if o.SaveLogits != "" && o.Reference == "" && (o.ReferenceLogits != "" || len(o.Artifacts) != 1) {
+		return errors.New("verify: logits are kept of a reference, or of one artifact that is compared with nothing")
+	}
+	return nil
 }
 
 type verifier struct {
@@ -303,6 +316,18 @@ func (v *verifier) makeReference(ctx context.Context) error {
 	return err
 }
 
+// keeping is run, which keeps the logits too where an artifact itself is the
+// reference of later runs: with SaveLogits and without a reference of its own.
+func (v *verifier) keeping(model string, run func(eachRow) error) func(eachRow) error {
+	if v.SaveLogits == "" || v.Reference != "" {
+		return run
+	}
+	return func(each eachRow) error {
+		_, err := v.keep(model, run, each)
+		return err
+	}
+}
+
 // keep runs a model whose logits go into a file, SaveLogits or a temporary one,
 // and returns the file's name. More, where not nil, gets each row too.
 func (v *verifier) keep(model string, run func(eachRow) error, more eachRow) (name string, err error) {
@@ -395,7 +420,7 @@ func (v *verifier) artifact(ctx context.Context, dir string) (Result, error) {
 	defer s.close()
 	s.tick = v.tick(len(v.windows) * (len(s.body) + 1))
 	r.SelfTest = &modeldir.SelfTest{Reference: "the same file, " + cmp.Or(m.arithmetic, "on the CPU") + ", ONNX Runtime " + v.Library.Version()}
-	acc, err := v.compare(func(each eachRow) error { return s.logits(ctx, v.tokens, v.windows, each) }, r.SelfTest)
+	acc, err := v.compare(v.keeping(dir, func(each eachRow) error { return s.logits(ctx, v.tokens, v.windows, each) }), r.SelfTest)
 	if err != nil {
 		return r, err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,7 @@ type verifyRequest struct {
 	Artifacts       []string            `json:"artifacts"`
 	ModelID         string              `json:"model_id"`
 	TextFile        string              `json:"text_file"`
+	TextName        string              `json:"text_name,omitempty"` // "" for the file's
 	Tokens          int                 `json:"tokens"`
 	Definition      fidelity.Definition `json:"definition"`
 	Threads         int                 `json:"threads"`
@@ -234,7 +236,7 @@ func verifyHere(ctx context.Context, req verifyRequest, progress func(float64)) 
 		if o.Text, err = readTextFile(req.TextFile); err != nil {
 			return nil, err
 		}
-		o.TextName = filepath.Base(req.TextFile)
+		o.TextName = cmp.Or(req.TextName, filepath.Base(req.TextFile))
 	}
 	if req.Format != "" {
 		return verifySessionHere(ctx, req, o)
