@@ -105,7 +105,6 @@ type Measured struct {
 	Overhead     *Stat     `json:"overhead,omitempty"`          // share of decoding outside the session's evaluations
 	OverheadNote string    `json:"overhead_measured,omitempty"` // what exactly was measured
 	Busy         *Stat     `json:"busy,omitempty"`              // share of the cores others used, a value a round
-	Tokens       []int32   `json:"tokens,omitempty"`            // that were made, the same in each round
 	Notes        []string  `json:"notes,omitempty"`
 	// Error says why there are no figures, or why they end early.
 	Error string `json:"error,omitempty"`
