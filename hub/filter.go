@@ -97,6 +97,25 @@ func Needed(choice string) Filter {
 	}
 }
 
+// Text is the filter for what turns text into tokens and back: configuration,
+// tokenizer and template, and no weights. A repository without a tokenizer of
+// its own gives its one GGUF model, which holds one. A choice (see [Ref]) wants
+// a GGUF model in any case.
+func Text(choice string) Filter {
+	return func(_ context.Context, l Listing) ([]File, error) {
+		if choice != "" {
+			return chooseGGUF(l, choice)
+		}
+		if _, ok := l.Find("tokenizer.json"); ok {
+			return matching(l.root(), smallFile), nil
+		}
+		if len(ggufModels(l.Files)) > 0 {
+			return chooseGGUF(l, "")
+		}
+		return nil, &NotFoundError{ID: l.Ref.ID, Revision: l.Ref.revision(), File: "tokenizer.json"}
+	}
+}
+
 // shardName matches one of several safetensors files.
 var shardName = regexp.MustCompile(`^(.+)-(\d{5,6})-of-(\d{5,6})\.safetensors$`)
 

@@ -73,6 +73,43 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// TestTextFilter: no weights where there is a tokenizer, else the GGUF file.
+func TestTextFilter(t *testing.T) {
+	for what, tc := range map[string]struct {
+		files  []string
+		choice string
+		want   []string
+		err    string
+	}{
+		"tokenizer":    {[]string{"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "m.gguf", "onnx/tokenizer.json"}, "", []string{"chat_template.jinja", "config.json", "tokenizer.json"}, ""},
+		"GGUF asked":   {[]string{"config.json", "model.safetensors", "tokenizer.json", "m.gguf"}, "m", []string{"m.gguf"}, ""},
+		"GGUF alone":   {[]string{"config.json", "m.gguf", "mmproj-m.gguf"}, "", []string{"m.gguf"}, ""},
+		"many":         {[]string{"a.gguf", "b.gguf"}, "", nil, "name one"},
+		"no tokenizer": {[]string{"config.json", "model.safetensors", "tokenizer.model"}, "", nil, "no file tokenizer.json"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := &fakehub.Model{Files: map[string][]byte{}}
+			for _, f := range tc.files {
+				m.Files[f] = []byte(f)
+			}
+			s := fakehub.New(t, map[string]*fakehub.Model{id: m})
+			o := options(t, s)
+			o.Filter = hub.Text(tc.choice)
+			snap, err := hub.Download(t.Context(), hub.Ref{ID: id, Choice: tc.choice}, o)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Errorf("error %v, want %q", err, tc.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, snap, m, tc.want)
+		})
+	}
+}
+
 // TestOwnFilter: a caller's filter reads files, and cannot make them up.
 func TestOwnFilter(t *testing.T) {
 	m := &fakehub.Model{Files: files()}

@@ -26,8 +26,8 @@ type FindOptions struct {
 	LibraryPath []string
 	// Backend picks the installed package: "cpu" by default for ONNX Runtime.
 	Backend string
-	// SetupCommand is what the user types to install it, for the error.
-	// Default "setup".
+	// SetupCommand is what the user types to install it for Backend, for the
+	// error. Default "setup", with --backend where that is not "cpu".
 	SetupCommand string
 	// OS and Arch are GOOS and GOARCH of this machine by default.
 	OS, Arch string
@@ -124,13 +124,16 @@ func (o *FindOptions) defaults(kind Kind) {
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH
 	}
-	if o.SetupCommand == "" {
-		o.SetupCommand = "setup"
-	}
 	if o.Backend == "" {
 		o.Backend = "cpu"
 		if kind == LlamaCpp {
 			o.Backend = "llama.cpp"
+		}
+	}
+	if o.SetupCommand == "" {
+		o.SetupCommand = "setup"
+		if o.Backend != "cpu" {
+			o.SetupCommand += " --backend " + o.Backend
 		}
 	}
 }
@@ -175,12 +178,8 @@ func (o *FindOptions) remedy(kind Kind) string {
 	if o.CacheDir != "" {
 		dir = filepath.Join(o.CacheDir, filepath.FromSlash(pin.dir()))
 	}
-	command := o.SetupCommand
-	if o.Backend != "cpu" {
-		command += " --backend " + o.Backend
-	}
 	return fmt.Sprintf("Run %q: it fetches %s %s (%s) with %s, checks it and unpacks it into %s",
-		command, pin.Package, pin.Version, megabytes(pin.Size), tool(pin.Source), dir)
+		o.SetupCommand, pin.Package, pin.Version, megabytes(pin.Size), tool(pin.Source), dir)
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }

@@ -4,14 +4,31 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/spf13/cobra"
+
 	"github.com/llama-pajamas/llama-pajamas/nativelib"
 )
 
 // libraryEnv names the variable that points at the ONNX Runtime library.
 const libraryEnv = "LLAMA_PAJAMAS_ONNXRUNTIME"
 
-// setupCommand is what a user types to fetch it, whichever program says so.
-const setupCommand = "llama-pajamas-run-onnx setup"
+// setupCommand is what a user types to fetch it for a backend, in the words of
+// the program that runs; llama-pajamas-quant has no such command and names the
+// smaller program.
+func (c *common) setupCommand(backend string) string {
+	switch {
+	case c.program == RunAny:
+		return runSetupCommand + " --backend " + backend
+	case backend == "cpu":
+		return "llama-pajamas-run-onnx setup"
+	}
+	return "llama-pajamas-run-onnx setup --backend " + backend
+}
+
+// bindLlamaLibrary adds the flag that names the llama.cpp library.
+func (c *common) bindLlamaLibrary(root *cobra.Command) {
+	root.PersistentFlags().StringVar(&c.LlamaCpp, "llama-library", "", "llama.cpp library, a file or its folder (default: $"+llamaEnv+",\nbeside the program, what setup fetched, the system's)")
+}
 
 // findORT returns the path of the ONNX Runtime library.
 func (c *common) findORT() (string, error) {
@@ -26,7 +43,7 @@ func (c *common) locateORT(backend string) (nativelib.Found, error) {
 	o := c.findOptions()
 	o.Flag, o.FlagName = c.Library, "--library"
 	o.Env, o.EnvName = c.Getenv(libraryEnv), libraryEnv
-	o.Backend, o.SetupCommand = backend, setupCommand
+	o.Backend, o.SetupCommand = backend, c.setupCommand(backend)
 	return nativelib.Find(nativelib.ONNXRuntime, o)
 }
 

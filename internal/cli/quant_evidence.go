@@ -236,7 +236,7 @@ func (c *common) measure(ctx context.Context, cmd *cobra.Command, path string, f
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	req.TempDir = tmp
 	if noLibrary != nil && f.referenceLogits == "" {
-		e.note("no reference, which ONNX Runtime would compute: perplexity alone was measured; %s, or --reference-logits FILE, gives one", setupCommand)
+		e.note("no reference, which ONNX Runtime would compute: perplexity alone was measured; %s, or --reference-logits FILE, gives one", c.setupCommand("cpu"))
 	} else if err := c.reference(ctx, cmd, f, &req, tmp, e); err != nil {
 		return err
 	}

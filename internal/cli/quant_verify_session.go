@@ -155,7 +155,7 @@ func (c *common) noteUnverified(job *convert.Job, artifacts []int, why string) {
 // of other formats than ONNX have no figures.
 func (c *common) noteNoReference(job *convert.Job, refused error) {
 	for _, format := range []string{formatGGUF, formatMLX} {
-		why := "the ONNX Runtime library, which computes the reference, was not found; run " + setupCommand
+		why := "the ONNX Runtime library, which computes the reference, was not found; run " + c.setupCommand("cpu")
 		if refused != nil {
 			why = "the reference cannot be made: " + refused.Error()
 		}

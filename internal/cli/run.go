@@ -23,13 +23,13 @@ import (
 
 // runCommand is the tree of llama-pajamas-run.
 func runCommand(c *common) *cobra.Command {
+	c.program = RunAny
 	root := c.root("llama-pajamas-run",
 		"Run language models in whichever format is best here",
 		`Runs ONNX, GGUF and MLX models: a folder that llama-pajamas-quant convert wrote,
 from which it takes what is best for this machine, or a single model.`)
-	f := root.PersistentFlags()
-	f.IntVar(&c.Context, "context", 0, "longest sequence, in tokens (default: the model's own limit)")
-	f.StringVar(&c.LlamaCpp, "llama-library", "", "llama.cpp library, a file or its folder (default: $"+llamaEnv+",\nbeside the program, what setup fetched, the system's)")
+	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens (default: the model's own limit)")
+	c.bindLlamaLibrary(root)
 	root.AddCommand(chatCommand(c, &runFlags{}), generateCommand(c, &runFlags{}), listCommand(c),
 		tokenizeCommand(c), detokenizeCommand(c), renderCommand(c), setupAnyCommand(c), doctorCommand(c, c.judgeMore), tryDeviceCommand(c))
 	return root

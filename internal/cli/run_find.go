@@ -128,11 +128,11 @@ func (c *common) locateLlama() (nativelib.Found, error) {
 	o := c.findOptions()
 	o.Flag, o.FlagName = c.LlamaCpp, "--llama-library"
 	o.Env, o.EnvName = c.Getenv(llamaEnv), llamaEnv
-	o.SetupCommand = runSetupCommand
+	o.SetupCommand = runSetupCommand + " --backend llama.cpp"
 	for _, backend := range []string{"llama.cpp-cuda", "llama.cpp-vulkan"} {
 		p, err := nativelib.FindPin(backend, runtime.GOOS, runtime.GOARCH)
 		if err == nil && o.CacheDir != "" && p.Installed(o.CacheDir) {
-			o.Backend = backend
+			o.Backend, o.SetupCommand = backend, runSetupCommand+" --backend "+backend
 			return nativelib.Find(nativelib.LlamaCpp, o)
 		}
 	}

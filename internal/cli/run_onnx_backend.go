@@ -236,7 +236,7 @@ func (c *common) advise(b *onnxruntime.Backend, passed []onnxruntime.Fallback) {
 			continue
 		}
 		if _, err := nativelib.FindPin(f.From, runtime.GOOS, runtime.GOARCH); err == nil {
-			c.note("%s --backend %s fetches a library with it", setupCommand, f.From)
+			c.note("%s fetches a library with it", c.setupCommand(f.From))
 			return
 		}
 	}

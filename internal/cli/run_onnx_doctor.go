@@ -210,7 +210,7 @@ func (c *common) judgeBackends(cpuLibrary libraryReport, acc hardware.Accelerato
 			if b.name != "cpu" {
 				lib = c.examineLibrary(b.name)
 			}
-			r.Why, r.Do = lib.lacks(b.name, b.provider)
+			r.Why, r.Do = lib.lacks(b.name, b.provider, c.setupCommand(b.name))
 			if r.Why == "" {
 				// What is missing and what installs it are one sentence each.
 				r.Why, r.Do, _ = strings.Cut(onnxruntime.Lacking(lib.Path, b.name, c.dependOptions()), ": ")
@@ -223,21 +223,18 @@ func (c *common) judgeBackends(cpuLibrary libraryReport, acc hardware.Accelerato
 }
 
 // lacks says what keeps the library from serving a provider, and what to do.
-func (r libraryReport) lacks(backend, provider string) (why, do string) {
-	command := setupCommand
-	if backend != "cpu" {
-		command += " --backend " + backend
-	}
+// setup is the command that fetches another.
+func (r libraryReport) lacks(backend, provider, setup string) (why, do string) {
 	switch {
 	case r.Path == "":
 		if _, err := nativelib.FindPin(backend, runtime.GOOS, runtime.GOARCH); err != nil {
 			return "the ONNX Runtime library was not found", err.Error()
 		}
-		return "the ONNX Runtime library was not found", "run " + command
+		return "the ONNX Runtime library was not found", "run " + setup
 	case r.err != nil:
-		return "the library found does not work: " + r.Error, "run " + command + ", or name another with --library"
+		return "the library found does not work: " + r.Error, "run " + setup + ", or name another with --library"
 	case !slices.Contains(r.Providers, provider):
-		return "the library at " + r.Path + " was built without " + provider, "run " + command
+		return "the library at " + r.Path + " was built without " + provider, "run " + setup
 	}
 	return "", ""
 }

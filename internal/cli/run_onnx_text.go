@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llama-pajamas/llama-pajamas/checkpoint"
+	"github.com/llama-pajamas/llama-pajamas/hub"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 )
@@ -22,14 +24,18 @@ type textModel struct {
 	tok    *tokenizer.Tokenizer
 }
 
-const textModelHelp = "an artifact folder, the model.onnx in it, a Hugging Face folder, or a GGUF file (required)"
+const textModelHelp = "an artifact folder, or one of several such, the model.onnx in it, a Hugging Face folder,\na GGUF file, or " + hubHelp + " (required)"
 
 // openText opens the text part of what --model names.
 func (c *common) openText(ctx context.Context, cmd *cobra.Command, path string) (textModel, error) {
 	if path == "" {
 		return textModel{}, usagef(cmd, "--model is required: %s", strings.TrimSuffix(textModelHelp, " (required)"))
 	}
-	path, err := c.checkpointPath(path)
+	log, err := c.logger(cmd)
+	if err != nil {
+		return textModel{}, err
+	}
+	path, err = c.textSource(ctx, log, path)
 	if err != nil {
 		return textModel{}, err
 	}
@@ -42,6 +48,27 @@ func (c *common) openText(ctx context.Context, cmd *cobra.Command, path string) 
 	}
 	tok, err := tokenizer.Load(folder.Dir)
 	return textModel{folder, tok}, err
+}
+
+// textSource is the path of what --model names. Of a hub id only the files that
+// text takes are fetched; of a folder that convert wrote the first artifact is
+// taken, since all have the checkpoint's tokenizer and template.
+func (c *common) textSource(ctx context.Context, log *slog.Logger, name string) (string, error) {
+	if _, err := os.Stat(name); err != nil && name != embeddedSample {
+		ref, err := hub.ParseRef(name)
+		if err != nil {
+			return name, nil // no hub id: who opens it says what is wrong
+		}
+		return c.fetch(ctx, log, name, hub.Text(ref.Choice))
+	}
+	path, err := c.checkpointPath(name)
+	if err != nil {
+		return "", err
+	}
+	if list, err := modeldir.Artifacts(path); err == nil && len(list) > 0 {
+		return artifacts{root: path, list: list}.path(list[0]), nil
+	}
+	return path, nil
 }
 
 // isGGUF reports whether path is a GGUF file, or a folder whose tokenizer can

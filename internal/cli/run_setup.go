@@ -111,7 +111,7 @@ func (c *common) setUp(ctx context.Context, o setupOptions) error {
 	}
 	in, err := nativelib.Setup(ctx, opts)
 	if err != nil {
-		return byHand(err)
+		return c.byHand(err)
 	}
 	c.note("%s", setupResult(in, o))
 	if in.Needs != "" && o.downloadOnly == "" {

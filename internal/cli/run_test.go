@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -38,6 +39,10 @@ func TestRunAny(t *testing.T) {
 	if code != ExitOK {
 		t.Fatalf("convert the sample: exit code %d: %s", code, stderr.Bytes())
 	}
+	program, err := exec.LookPath("llama-pajamas-run")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "run"),
 		Setup: func(e *testscript.Env) error {
@@ -46,6 +51,7 @@ func TestRunAny(t *testing.T) {
 			e.Setenv(mlxEnv, python)
 			e.Setenv("LLAMA_PAJAMAS_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("STORIES", out)
+			e.Setenv("PROGRAM", program) // for scripts that empty PATH
 			request, err := json.Marshal(deviceRequest{
 				Model:   filepath.Join(out, "gguf", "F32", "stories260K-F32.gguf"),
 				Options: llamacpp.Options{Library: libllama, GPULayers: llamacpp.AutoLayers},
