@@ -147,7 +147,11 @@ func numberParagraphs(a Args) (func(string) bool, error) {
 	}, nil
 }
 
-var word = regexp.MustCompile(`[` + wordClass + `]+`)
+// A word, for counting, is what \w+ matches for NLTK since 3.10 (its regular
+// expressions are those of the regex package): with combining marks, so that a
+// word of Hindi or Tamil is one. With Python's re, which NLTK used before, the
+// vowel signs cut it into pieces.
+var word = regexp.MustCompile(`[\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{24b6}-\x{24e9}\x{200c}\x{200d}]+`)
 
 func numberWords(a Args) (func(string) bool, error) {
 	return counted(a.Relation, a.NumWords, func(r string) int { return len(word.FindAllStringIndex(r, -1)) })

