@@ -94,7 +94,7 @@ func lookOf(format string) look {
 const markerRadius = 4.5
 
 // marker draws one around a point; a hollow one is of figures that were computed
-// in plain arithmetic.
+// elsewhere than on what the artifact is for.
 func marker(c *draw.Canvas, l look, at vg.Point, hollow bool) {
 	r := vg.Length(markerRadius)
 	var p vg.Path
@@ -199,10 +199,10 @@ func formatEntries(rows []*Row) []entry {
 		out = append(out, entry{l.name, func(c *draw.Canvas, at vg.Point) { marker(c, l.look, at, false) }})
 	}
 	for _, r := range rows {
-		hollow = hollow || r.Basis == Arithmetic
+		hollow = hollow || r.Basis.elsewhere()
 	}
 	if hollow {
-		out = append(out, entry{Arithmetic.String(), func(c *draw.Canvas, at vg.Point) {
+		out = append(out, entry{"not computed on its device", func(c *draw.Canvas, at vg.Point) {
 			marker(c, look{ink: inkMuted, shape: circle}, at, true)
 		}})
 	}
@@ -288,8 +288,24 @@ func newScatter(p *Page, x axis, xScale float64, xTitle string) (*scatter, strin
 	return s, ""
 }
 
+// sizeUnit suits the largest artifact.
+func sizeUnit(rows []Row) (float64, string) {
+	var most int64
+	for _, r := range rows {
+		most = max(most, r.Bytes)
+	}
+	switch {
+	case most >= 8<<30:
+		return 1 << 30, "GiB"
+	case most >= 8<<20:
+		return 1 << 20, "MiB"
+	}
+	return 1 << 10, "KiB"
+}
+
 func sizeQuality(p *Page) (*chart, string) {
-	s, why := newScatter(p, axis{of: sizeOf}, 1.0/(1<<20), "size of the weights, MiB")
+	unit, name := sizeUnit(p.Rows)
+	s, why := newScatter(p, axis{of: sizeOf}, 1/unit, "size of the weights, "+name)
 	if s == nil {
 		return nil, why
 	}
@@ -297,7 +313,7 @@ func sizeQuality(p *Page) (*chart, string) {
 		return nil, "no artifact has a size and a quality"
 	}
 	return s.chart("size-quality", "Quality by size",
-		"Down and to the left is better: smaller, and closer to the reference. No artifact is both smaller and closer than one on the dashed line. Bars are intervals of 95 %."), ""
+		"Down and to the left is better: smaller, and closer to the reference. No artifact is both smaller and closer than one on the dashed line. Bars are the intervals of the table."), ""
 }
 
 func speedQuality(p *Page) (*chart, string) {
@@ -309,7 +325,7 @@ func speedQuality(p *Page) (*chart, string) {
 		return nil, "the speed of no artifact with a known quality was measured"
 	}
 	return s.chart("speed-quality", "Quality by speed",
-		"Down and to the right is better: faster, and closer to the reference. No artifact is both faster and closer than one on the dashed line. Bars are intervals of 95 %."), ""
+		"Down and to the right is better: faster, and closer to the reference. No artifact is both faster and closer than one on the dashed line. Bars are the intervals of the table."), ""
 }
 
 func (s *scatter) chart(file, title, caption string) *chart {
@@ -332,7 +348,15 @@ func names(rows []*Row) string {
 func (s *scatter) draw(w, h float64) *svg {
 	var xs, ys []float64
 	for _, r := range s.rows {
-		xs, ys = append(xs, s.xOf(r).Value), append(ys, s.y.of(r).Value)
+		for _, e := range []struct {
+			all *[]float64
+			*Estimate
+		}{{&xs, s.xOf(r)}, {&ys, s.y.of(r)}} {
+			*e.all = append(*e.all, e.Value, e.High)
+			if e.Low > e.Value/10 { // else it would stretch a logarithmic axis
+				*e.all = append(*e.all, e.Low)
+			}
+		}
 	}
 	if s.reference != nil {
 		xs = append(xs, s.xOf(s.reference).Value)
@@ -429,7 +453,7 @@ func (s *scatter) Plot(c draw.Canvas, p *plot.Plot) {
 		if canvas != nil {
 			canvas.group(s.told(r))
 		}
-		marker(&c, lookOf(r.Format), q, r.Basis == Arithmetic)
+		marker(&c, lookOf(r.Format), q, r.Basis.elsewhere())
 		if canvas != nil {
 			canvas.end()
 		}

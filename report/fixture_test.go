@@ -42,8 +42,8 @@ func fixture() *Page {
 		{"gguf/Q8_0", "gguf", "llama.cpp", "Q8_0", "", 138.1, 8.5, 0.0020, 0.0011, 43, OnDevice},
 		{"gguf/Q4_K_M", "gguf", "llama.cpp", "Q4_K_M", "", 100.2, 6.2, 0.0448, 0.041, 52, OnDevice},
 		{"gguf/Q4_0", "gguf", "llama.cpp", "Q4_0", "", 87.4, 5.4, 0.0892, 0.093, 58, OnDevice},
-		{"mlx/4bit", "mlx", "mlx", "4bit", "", 72.3, 4.5, 0.131, 0.14, 9, OnDevice},
-		{"mlx/8bit", "mlx", "mlx", "8bit", "", 136.4, 8.5, 0.0021, 0.002, 8.1, OnDevice},
+		{"mlx/4bit", "mlx", "mlx", "4bit", "", 72.3, 4.5, 0.131, 0.14, 9, OnCPU},
+		{"mlx/8bit", "mlx", "mlx", "8bit", "", 136.4, 8.5, 0.0021, 0.002, 8.1, OnCPU},
 	} {
 		row := Row{
 			Artifact: r.artifact, Format: r.format, Target: r.target, Recipe: r.recipe, Precision: r.precision,

@@ -130,7 +130,7 @@ func (p *Page) html(charts []chart, missing []Missing) (string, error) {
 func sign(r *Row) string {
 	l := lookOf(r.Format)
 	fill := l.ink
-	if r.Basis == Arithmetic {
+	if r.Basis.elsewhere() {
 		fill = inkSurface
 	}
 	d := map[shape]string{

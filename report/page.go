@@ -92,7 +92,13 @@ const (
 	OnDevice   Basis = "measured on the device"
 	Arithmetic Basis = "plain arithmetic only"
 	NotRun     Basis = "not run on the device"
+	// OnCPU is of files made for another device that their own runtime computed
+	// on the CPU: MLX without Metal.
+	OnCPU Basis = "by its runtime on the CPU, not on the device"
 )
+
+// elsewhere reports whether the figures are not of what the artifact is for.
+func (b Basis) elsewhere() bool { return b == Arithmetic || b == OnCPU }
 
 // Estimate is a figure with its interval of 95 %; Low and High equal Value where
 // none is known.

@@ -88,7 +88,7 @@ func (f figure) text() string {
 
 // span writes low and high.
 func span(low, high string) string {
-	if strings.HasPrefix(low, "−") || strings.HasPrefix(high, "−") {
+	if strings.ContainsAny(low+high, "−+") {
 		return low + " to " + high
 	}
 	return low + "–" + high
