@@ -22,6 +22,9 @@ type Options struct {
 	// LoRA is the folder of an adapter as PEFT saves it, whose products are
 	// added to the weights as they are read. Default: none.
 	LoRA string
+	// Aliases read architectures that package arch does not know, by the class
+	// in config.json. Default: none.
+	Aliases map[string]Alias
 }
 
 // The formats of [Checkpoint.Format].
@@ -65,6 +68,9 @@ func Open(ctx context.Context, path string, o Options) (*Checkpoint, error) {
 	c, err := open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint %s: %w", path, err)
+	}
+	if err := c.alias(o.Aliases); err != nil {
+		return nil, errors.Join(fmt.Errorf("open checkpoint %s: %w", path, err), c.Close())
 	}
 	// Where the architecture is not known, whoever needs it says so.
 	if spec, err := arch.Parse(c.config); err == nil {
