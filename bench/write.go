@@ -234,7 +234,7 @@ func hasFigures(m *Measured) bool { return m.Decode != nil || m.LoadWarm != nil 
 // Headline says what was measured.
 func (r *Report) Headline() string {
 	s := r.Settings
-	return fmt.Sprintf("%s: %d tokens of prompt, %d generated, %s, %d threads", r.Model, s.Prompt, s.Generate, plural(s.Repetitions, "round"), s.Threads)
+	return fmt.Sprintf("%s: %d tokens of prompt, %d generated, %s, %s", r.Model, s.Prompt, s.Generate, plural(s.Repetitions, "round"), plural(s.Threads, "thread"))
 }
 
 // String is a line about the machine.

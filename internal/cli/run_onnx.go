@@ -16,13 +16,14 @@ import (
 
 // runONNXCommand is the tree of llama-pajamas-run-onnx.
 func runONNXCommand(c *common) *cobra.Command {
+	c.program = RunONNX
 	root := c.root("llama-pajamas-run-onnx",
 		"Run ONNX language models",
 		`Runs the ONNX language models that llama-pajamas-quant convert or
 onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens; memory is taken as it grows (default: the model's own limit)")
 	root.AddCommand(chatCommand(c, &modelFlags{}), generateCommand(c, &modelFlags{}), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
-		setupONNXCommand(c), doctorCommand(c), selftestCommand(c))
+		setupONNXCommand(c), benchCommand(c), benchChildCommand(c), doctorCommand(c), selftestCommand(c))
 	return root
 }
 
