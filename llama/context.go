@@ -46,6 +46,9 @@ type ContextOptions struct {
 	// at most; without either, of one.
 	AllRows bool
 	Rows    int
+	// Sequences is how many there are, each with a cache of Length tokens of its
+	// own; see [Context.DecodeBatch]. 0 means 1.
+	Sequences int
 	// Threads compute one token, BatchThreads several; 0 means 4.
 	Threads, BatchThreads int
 	Flash                 FlashAttention
@@ -62,7 +65,8 @@ type ContextOptions struct {
 // DefaultContext is the options to start from: a cache of float16.
 func DefaultContext() ContextOptions { return ContextOptions{Keys: F16, Values: F16} }
 
-// Context is one sequence of tokens with its cache, on a model.
+// Context is one sequence of tokens with its cache, on a model, or several
+// ([ContextOptions.Sequences]). Methods that name none are about the first.
 type Context struct {
 	m     *Model
 	lib   *Library
@@ -78,7 +82,7 @@ type Context struct {
 	token, pos, nSeq []int32
 	seq              []*int32
 	want             []int8
-	zero             *int32 // sequence number 0
+	ids              []int32 // the numbers of the sequences, 0 first
 }
 
 // NewContext makes a context; the model stays open until it is closed.
@@ -97,14 +101,15 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	if o.Batch <= 0 {
 		o.Batch = 512
 	}
-	o.Batch = min(o.Batch, o.Length)
+	n := max(o.Sequences, 1)
+	o.Batch = max(min(o.Batch, o.Length), n)
 	p := m.lib.api.contextDefaults()
-	p.nCtx, p.nBatch, p.nUbatch = uint32(o.Length), uint32(o.Batch), uint32(o.Batch)
+	p.nCtx, p.nBatch, p.nUbatch, p.nSeqMax = uint32(n*o.Length), uint32(o.Batch), uint32(o.Batch), uint32(n)
 	rows := min(max(o.Rows, 1), o.Batch)
 	if o.AllRows {
 		rows = o.Batch
 	}
-	p.nOutputsMax, p.nOutputsMaxPerSeq = uint32(rows), uint32(rows)
+	p.nOutputsMax, p.nOutputsMaxPerSeq = uint32(max(rows, n)), uint32(rows)
 	if o.Threads > 0 {
 		p.nThreads, p.nThreadsBatch = int32(o.Threads), int32(o.Threads)
 	}
@@ -114,7 +119,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	p.flashAttnType = int32(o.Flash) - 1
 	p.typeK, p.typeV = int32(o.Keys), int32(o.Values)
 	p.offloadKQV, p.opOffload, p.noPerf = !o.HostOnly, !o.HostOnly, !o.Measure
-	c := &Context{m: m, lib: m.lib, room: o.Batch, rows: rows, abort: newFlag(false)}
+	c := &Context{m: m, lib: m.lib, room: o.Batch, rows: rows, ids: make([]int32, n), abort: newFlag(false)}
 	m.lib.log.forget()
 	if c.ptr = m.lib.api.initFromModel(m.ptr, p); c.ptr == 0 {
 		c.abort.release()
@@ -130,10 +135,13 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 func (c *Context) makeBatch() {
 	n := c.room
 	c.token, c.pos, c.nSeq = make([]int32, n), make([]int32, n), make([]int32, n)
-	c.seq, c.want, c.zero = make([]*int32, n), make([]int8, n), new(int32)
-	c.pin.Pin(c.zero)
+	c.seq, c.want = make([]*int32, n), make([]int8, n)
+	c.pin.Pin(&c.ids[0])
+	for i := range c.ids {
+		c.ids[i] = int32(i)
+	}
 	for i := range n {
-		c.nSeq[i], c.seq[i] = 1, c.zero
+		c.nSeq[i], c.seq[i] = 1, &c.ids[0]
 	}
 	for _, p := range []any{&c.token[0], &c.pos[0], &c.nSeq[0], &c.seq[0], &c.want[0]} {
 		c.pin.Pin(p)
@@ -164,7 +172,7 @@ func (c *Context) Length() int {
 	if c.ptr == 0 {
 		return 0
 	}
-	return int(c.lib.api.nCtx(c.ptr))
+	return int(c.lib.api.nCtx(c.ptr)) / len(c.ids)
 }
 
 // SetThreads changes the numbers of threads.
