@@ -75,7 +75,7 @@ type Question struct {
 	Prompt string `json:"prompt"`
 	// Choices and Gold, the right one's index, of KindChoice.
 	Choices []string `json:"choices,omitempty"`
-	Gold    int      `json:"gold,omitempty"`
+	Gold    int      `json:"gold"`
 	// Answer is the right number of KindNumber, as in the source: "70000".
 	Answer string `json:"answer,omitempty"`
 	// Instructions of KindInstructions.
