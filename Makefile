@@ -5,7 +5,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=go.tools.mod
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build install demo test oracle race lint cross fuzz bench bench-peers quality generate clean
+.PHONY: all build install demo test oracle race lint cross fuzz bench bench-peers quality generate release clean
 
 all: build
 
@@ -53,6 +53,9 @@ quality: build    ## the quality table on the permuted sample, with the peers; n
 
 generate:
 	$(GO) generate ./...
+
+release:          ## archives, sums, list of parts and notes, into dist/
+	$(GO) run ./internal/release
 
 clean:
 	rm -rf bin dist

@@ -29,7 +29,7 @@ var level = map[string]int{
 	"convert": 3, "convert/plan": 3, "convert/recipe": 3, "convert/toonnx": 3, "convert/toonnx/passes": 3, "convert/togguf": 3, "convert/tomlx": 3, "convert/mix": 3,
 	"infer": 3, "infer/onnxruntime": 3, "infer/llamacpp": 3, "infer/mlxlm": 3,
 	"chat": 4, "verify": 4, "autoselect": 4, "report": 4, "bench": 4, "eval": 4,
-	"internal/cli": 5, "internal/docstest": 6,
+	"internal/cli": 5, "internal/docstest": 6, "internal/release": 6,
 	"cmd/llama-pajamas-quant": 6, "cmd/llama-pajamas-run": 6, "cmd/llama-pajamas-run-onnx": 6,
 	"internal/peers": 6, "internal/oracle": 5, "internal/oracle/cmd/oracle-setup": 6,
 	"internal/reference": 3, "internal/tinymodel": 3,
@@ -106,6 +106,18 @@ func TestPackageComments(t *testing.T) {
 		}
 		if n != 1 {
 			t.Errorf("package %s has %d package comments, want 1", pkg, n)
+		}
+	}
+}
+
+// TestPackageNames: a package is one idea, and its name says which.
+func TestPackageNames(t *testing.T) {
+	banned := []string{"util", "utils", "helper", "helpers", "common", "shared", "base", "misc", "lib", "types"}
+	for pkg := range packages(t) {
+		for _, part := range strings.Split(pkg, "/") {
+			if slices.Contains(banned, part) {
+				t.Errorf("package %s: %q says nothing of what is in it; name the idea", pkg, part)
+			}
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Version is stamped into every artifact.
-const Version = "0.2.0-dev"
+const Version = "0.2.0"
 
 // ToolName is stamped beside it.
 const ToolName = "llama-pajamas-quant"

@@ -1,0 +1,86 @@
+//go:build !windows
+
+package docstest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// action names a step of others by release or by commit, never by a branch.
+var action = regexp.MustCompile(`^[\w.-]+/[\w./-]+@(v[0-9]+(\.[0-9]+)*|[0-9a-f]{40})$`)
+
+// TestForges: the CI files of public forges parse, and what they run exists.
+func TestForges(t *testing.T) {
+	repo, err := OpenRepository(root, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expression := regexp.MustCompile(`\$\{\{.*?\}\}`)
+	for _, file := range []string{".github/workflows/ci.yml", ".github/workflows/release.yml", ".gitlab-ci.yml"} {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "not run") {
+			t.Errorf("%s does not say that it was not run", file)
+		}
+		var n yaml.Node
+		if err := yaml.Unmarshal(text, &n); err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		commands, jobs := 0, 0
+		var walk func(key string, n *yaml.Node)
+		walk = func(key string, n *yaml.Node) {
+			if n.Kind == yaml.MappingNode {
+				for i := 0; i+1 < len(n.Content); i += 2 {
+					if k := n.Content[i].Value; k == "runs-on" || k == "stage" {
+						jobs++
+					}
+					walk(n.Content[i].Value, n.Content[i+1])
+				}
+				return
+			}
+			for _, c := range n.Content {
+				walk(key, c)
+			}
+			switch {
+			case n.Kind != yaml.ScalarNode:
+			case key == "run", key == "script", key == "before_script":
+				commands++
+				for _, p := range repo.Shell(expression.ReplaceAllString(n.Value, "X"), ".") {
+					t.Errorf("%s:%d: %s", file, n.Line+p.Line, p.Text)
+				}
+			case key == "uses" && !action.MatchString(n.Value):
+				t.Errorf("%s:%d: action %q: want owner/name@vN or a commit", file, n.Line, n.Value)
+			}
+		}
+		walk("", &n)
+		if commands == 0 || jobs == 0 {
+			t.Errorf("%s: %d commands in %d jobs", file, commands, jobs)
+		}
+	}
+}
+
+// TestLocalChecks does the same for the script that every change passes.
+func TestLocalChecks(t *testing.T) {
+	repo, err := OpenRepository(root, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range tracked(t, ".ci/run", "*.sh") {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range repo.Shell(string(text), filepath.Dir(file)) {
+			t.Errorf("%s:%d: %s", file, 1+p.Line, p.Text)
+		}
+	}
+}
