@@ -34,8 +34,8 @@ func (e *evidenceFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&e.text, "text", "", "text file to compare on (default: a text inside this program)")
 	f.IntVar(&e.tokens, "tokens", 0, fmt.Sprintf("tokens of the text to compare on (default: %d, with --text %d)", verify.DefaultTokens, textTokens))
 	f.StringVar(&e.definition, "definition", "", `how the text is cut: windows:N for back to back windows of N tokens,
-sliding:N:STRIDE as Hugging Face counts perplexity, second-half:N as llama.cpp
-does (default: windows:512, or the model's context where that is shorter)`)
+huggingface:N:STRIDE and llama.cpp:N as those count perplexity (default:
+windows:512, or the model's context where that is shorter)`)
 	cmd.MarkFlagsMutuallyExclusive("source", "reference-logits")
 	cmd.MarkFlagsMutuallyExclusive("lora", "reference-logits")
 	cmd.MarkFlagsMutuallyExclusive("save-logits", "reference-logits")

@@ -55,9 +55,12 @@ func (c *common) sessionRuntime(format string) (string, error) {
 func sessionModel(dir, format, runtime string) (m verify.SessionModel, err error) {
 	switch format {
 	case formatGGUF:
-		file, ok := firstGGUF(dir)
-		if !ok {
-			return m, fmt.Errorf("%s holds no GGUF file, or several models", dir)
+		file := dir
+		if !strings.EqualFold(filepath.Ext(dir), ".gguf") {
+			var ok bool
+			if file, ok = firstGGUF(dir); !ok {
+				return m, fmt.Errorf("%s holds no GGUF file, or several models", dir)
+			}
 		}
 		if m.Folder, m.Tokenizer, err = llamacpp.OpenText(file); err != nil {
 			return m, err

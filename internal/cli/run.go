@@ -30,7 +30,7 @@ func runCommand(c *common) *cobra.Command {
 from which it takes what is best for this machine, or a single model.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens (default: the model's own limit)")
 	c.bindLlamaLibrary(root)
-	root.AddCommand(chatCommand(c, &runFlags{}), generateCommand(c, &runFlags{}), listCommand(c), benchCommand(c), benchChildCommand(c),
+	root.AddCommand(chatCommand(c, &runFlags{}), generateCommand(c, &runFlags{}), listCommand(c), benchCommand(c), benchChildCommand(c), evalCommand(c), askChildCommand(c), verifyChildCommand(c),
 		tokenizeCommand(c), detokenizeCommand(c), renderCommand(c), setupAnyCommand(c), doctorCommand(c, c.judgeMore), tryDeviceCommand(c))
 	return root
 }

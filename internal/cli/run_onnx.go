@@ -23,7 +23,7 @@ func runONNXCommand(c *common) *cobra.Command {
 onnxruntime-genai's builder wrote, through the ONNX Runtime library.`)
 	root.PersistentFlags().IntVar(&c.Context, "context", 0, "longest sequence, in tokens; memory is taken as it grows (default: the model's own limit)")
 	root.AddCommand(chatCommand(c, &modelFlags{}), generateCommand(c, &modelFlags{}), tokenizeCommand(c), detokenizeCommand(c), renderCommand(c),
-		setupONNXCommand(c), benchCommand(c), benchChildCommand(c), doctorCommand(c), selftestCommand(c))
+		setupONNXCommand(c), benchCommand(c), benchChildCommand(c), evalCommand(c), askChildCommand(c), verifyChildCommand(c), doctorCommand(c), selftestCommand(c))
 	return root
 }
 
