@@ -48,6 +48,7 @@ func TestShell(t *testing.T) {
 		{"target", "make build test", ""},
 		{"no target", "make bild", `no target "bild"`},
 		{"package", "go test ./internal/docstest ./format/...", ""},
+		{"arguments of a package", "go run ./internal/release -output ./nowhere", ""},
 		{"no package", "go run ./nowhere", "there is no ./nowhere"},
 		{"package by path", "go install github.com/llama-pajamas/llama-pajamas/cmd/nowhere@latest", "there is no"},
 		{"script", ".ci/run", ""},

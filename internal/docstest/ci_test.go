@@ -4,8 +4,10 @@ package docstest
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,5 +84,44 @@ func TestLocalChecks(t *testing.T) {
 		for _, p := range repo.Shell(string(text), filepath.Dir(file)) {
 			t.Errorf("%s:%d: %s", file, 1+p.Line, p.Text)
 		}
+	}
+}
+
+// TestCross: make cross vets every package that has files of its own for a
+// system or a processor.
+func TestCross(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^CROSS = (.*)$`).FindStringSubmatch(string(text))
+	if m == nil {
+		t.Fatal("the Makefile has no CROSS")
+	}
+	listed := strings.Fields(m[1])
+	covered := func(dir string) bool {
+		return slices.ContainsFunc(listed, func(l string) bool {
+			l = strings.TrimPrefix(l, "./")
+			tree, ok := strings.CutSuffix(l, "/...")
+			return l == dir || ok && (dir == tree || strings.HasPrefix(dir, tree+"/"))
+		})
+	}
+	for _, l := range listed {
+		if !repository(t).exists(strings.TrimSuffix(l, "..."), ".") {
+			t.Errorf("make cross vets %s, which is not there", l)
+		}
+	}
+	named := regexp.MustCompile(`_(linux|darwin|windows|unix|amd64|arm64)\.go$`)
+	n := 0
+	for _, f := range tracked(t, "*.go") {
+		if named.MatchString(f) && !strings.Contains(f, "testdata/") {
+			n++
+			if !covered(path.Dir(f)) {
+				t.Errorf("%s: add its package to CROSS in the Makefile", f)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no such files were found")
 	}
 }

@@ -158,8 +158,14 @@ func (r *Repository) call(words []word, dir string, line int, out *problems) {
 			if rest, ok := strings.CutPrefix(pkg, r.Module); ok && (rest == "" || rest[0] == '/') {
 				pkg = "./" + strings.TrimPrefix(rest, "/")
 			}
-			if w.known && strings.HasPrefix(pkg, "./") && !r.exists(strings.TrimSuffix(pkg, "..."), "", dir) {
+			if !w.known || !strings.HasPrefix(pkg, "./") {
+				continue
+			}
+			if !r.exists(strings.TrimSuffix(pkg, "..."), "", dir) {
 				out.add(line, "go %s: there is no %s", words[1].text, w.text)
+			}
+			if words[1].text == "run" {
+				break // the rest is the program's
 			}
 		}
 	default:
