@@ -33,6 +33,10 @@ type Options struct {
 	// Vocab is the number of ids the tokenizer knows; padded rows of logits
 	// beyond it are never chosen. 0 means all of the row.
 	Vocab int
+	// Lookup, where not nil, drafts tokens that are likely to come. It belongs
+	// to the session, which is to be opened with OpenOptions.Rows at
+	// [LookupRows].
+	Lookup *Lookup
 }
 
 // FinishReason says why an answer ended.
@@ -66,6 +70,7 @@ type Result struct {
 	CachedTokens int // of those, taken from the cache of the call before
 	Seed         uint64
 	Timings      Timings
+	Lookup       LookupStats
 }
 
 // Timings of a generation.
@@ -99,15 +104,18 @@ func (e *ContextError) Error() string {
 
 // Generation is one answer in the making.
 type Generation struct {
-	s      Session
-	dec    TextDecoder
-	prompt []int32
-	o      Options
-	stop   stopMatcher
-	text   strings.Builder
-	result Result
-	start  time.Time
-	first  time.Time
+	s       Session
+	dec     TextDecoder
+	prompt  []int32
+	o       Options
+	sampler *Sampler
+	stop    stopMatcher
+	yield   func(Token, error) bool
+	text    strings.Builder
+	result  Result
+	start   time.Time
+	first   time.Time
+	drafts  []int32 // the buffer of one
 }
 
 // Generate prepares an answer to prompt; ranging over [Generation.Tokens]
@@ -146,9 +154,13 @@ func (g *Generation) Tokens(ctx context.Context) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		g.start = time.Now()
 		g.result = Result{Reason: FinishCancelled, PromptTokens: len(g.prompt)}
-		err := g.run(ctx, yield)
+		g.yield = yield
+		err := g.run(ctx)
 		g.result.Text = g.text.String()
-		if err == nil || errors.Is(err, errLeft) {
+		if g.o.Lookup != nil {
+			g.result.Lookup = g.o.Lookup.stats
+		}
+		if errors.Is(err, errDone) || errors.Is(err, errLeft) {
 			return
 		}
 		g.result.Reason = FinishError
@@ -159,54 +171,178 @@ func (g *Generation) Tokens(ctx context.Context) iter.Seq2[Token, error] {
 	}
 }
 
-// errLeft ends the work after the caller has left the loop.
-var errLeft = errors.New("the caller left the loop")
+// errLeft ends the work after the caller has left the loop, errDone at the end
+// of the answer.
+var (
+	errLeft = errors.New("the caller left the loop")
+	errDone = errors.New("the answer has ended")
+)
 
-func (g *Generation) run(ctx context.Context, yield func(Token, error) bool) error {
-	sampler, err := g.prepare()
-	if err != nil {
+// run makes the answer; its end is an error too.
+func (g *Generation) run(ctx context.Context) (err error) {
+	if g.sampler, err = g.prepare(); err != nil {
 		return err
 	}
 	logits, err := g.prefill(ctx)
 	if err != nil {
 		return err
 	}
-	emit := func(id int32, text string) error {
-		g.text.WriteString(text)
-		if (id >= 0 || text != "") && !yield(Token{ID: id, Text: text}, nil) {
-			return errLeft
-		}
-		return nil
+	if l := g.o.Lookup; l != nil {
+		l.begin(g.prompt, g.s.Info().Rows)
 	}
-	for {
-		id, err := sampler.Sample(logits)
-		if err != nil {
-			return fmt.Errorf("token %d of the answer: %w", len(g.result.TokenIDs), err)
-		}
-		g.clock()
-		if slices.Contains(g.o.StopTokens, id) {
-			g.result.Reason = FinishStop
-			return emit(-1, g.rest())
-		}
-		text, hit := g.decode(id)
-		if err := emit(id, text); err != nil {
-			return err
-		}
-		if hit != "" {
-			g.result.Reason, g.result.StopText = FinishStop, hit
-			return nil
-		}
-		if reason, done := g.full(); done {
-			g.result.Reason = reason
-			return emit(-1, g.rest())
-		}
-		if logits, err = g.s.Eval(ctx, []int32{id}); err != nil {
-			if flushErr := emit(-1, g.rest()); flushErr != nil {
+	// id is chosen and shown, and not evaluated yet.
+	id, err := g.choose(logits, g.s.Len())
+	for err == nil {
+		var evalErr error
+		if id, evalErr, err = g.step(ctx, id); evalErr != nil {
+			if flushErr := g.emit(-1, g.rest()); flushErr != nil {
 				return flushErr
 			}
-			return fmt.Errorf("token %d of the answer: %w", len(g.result.TokenIDs), err)
+			return fmt.Errorf("token %d of the answer: %w", len(g.result.TokenIDs), evalErr)
 		}
 	}
+	return err
+}
+
+// step evaluates id, with a draft behind it where there is one, and chooses what
+// follows. evalErr is the session's, err the end of the answer or another error.
+func (g *Generation) step(ctx context.Context, id int32) (next int32, evalErr, err error) {
+	l, base := g.o.Lookup, g.s.Len()
+	if l == nil {
+		logits, err := g.s.Eval(ctx, []int32{id})
+		if err != nil {
+			return 0, err, nil
+		}
+		next, err = g.choose(logits, base+1)
+		return next, nil, err
+	}
+	info := g.s.Info()
+	room := info.Rows - 1
+	if info.MaxContext > 0 {
+		room = min(room, info.MaxContext-base-1)
+	}
+	if g.o.MaxTokens > 0 {
+		// The last token is not evaluated.
+		room = min(room, g.o.MaxTokens-len(g.result.TokenIDs)-1)
+	}
+	run, try := l.draft(append(g.drafts[:0], id), info.Rows, room, base)
+	g.drafts = run
+	if len(run) > 1 {
+		if !try {
+			return g.check(ctx, run)
+		}
+		if err := g.try(ctx, run); err != nil {
+			return 0, err, nil
+		}
+	}
+	start := time.Now()
+	logits, err := g.s.Eval(ctx, []int32{id})
+	if err != nil {
+		return 0, err, nil
+	}
+	l.took(1, time.Since(start))
+	l.compare(logits)
+	next, err = g.choose(logits, base+1)
+	l.chosen(next)
+	return next, nil, err
+}
+
+// errRefused ends the reading of a run's rows where the draft was not followed.
+var errRefused = errors.New("the draft is not followed")
+
+// check evaluates a token and the draft behind it in one run, and takes as many
+// tokens as follow the draft, and the one behind them.
+func (g *Generation) check(ctx context.Context, run []int32) (next int32, evalErr, err error) {
+	l, base := g.o.Lookup, g.s.Len()
+	l.stats.Runs++
+	l.stats.Drafted += len(run) - 1
+	start, used := time.Now(), 0
+	evalErr = g.s.EvalAll(ctx, run, func(pos int, logits []float32) error {
+		if pos == 0 {
+			l.took(len(run), time.Since(start))
+		}
+		used = pos + 1
+		if next, err = g.choose(logits, base+used); err != nil {
+			return err
+		}
+		if used < len(run) && next != run[used] {
+			return errRefused
+		}
+		return nil
+	})
+	if used == 0 && evalErr != nil {
+		return 0, evalErr, nil // no row was read
+	}
+	l.stats.Accepted += used - 1
+	if evalErr != nil && err == nil && !errors.Is(evalErr, errRefused) {
+		return 0, evalErr, nil
+	}
+	if forget := g.s.Truncate(base + used); forget != nil && err == nil {
+		return 0, fmt.Errorf("forget the rest of a draft: %w", forget), nil
+	}
+	return next, nil, err
+}
+
+// try computes a draft in one run and forgets it again; the logits are compared
+// with those of the tokens evaluated alone.
+func (g *Generation) try(ctx context.Context, run []int32) error {
+	l, base := g.o.Lookup, g.s.Len()
+	var rows []float32
+	start := time.Now()
+	err := g.s.EvalAll(ctx, run, func(pos int, logits []float32) error {
+		if pos == 0 {
+			l.took(len(run), time.Since(start))
+		}
+		rows = append(rows, logits...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.s.Truncate(base); err != nil {
+		return fmt.Errorf("forget a draft: %w", err)
+	}
+	l.try(slices.Clone(run[1:]), rows, base)
+	return nil
+}
+
+// choose samples a token and takes it into the answer; errDone is its end. held
+// is the number of tokens in the session, a draft not counted.
+func (g *Generation) choose(logits []float32, held int) (int32, error) {
+	id, err := g.sampler.Sample(logits)
+	if err != nil {
+		return 0, fmt.Errorf("token %d of the answer: %w", len(g.result.TokenIDs), err)
+	}
+	g.clock()
+	if slices.Contains(g.o.StopTokens, id) {
+		g.result.Reason = FinishStop
+		return id, errors.Join(errDone, g.emit(-1, g.rest()))
+	}
+	if g.o.Lookup != nil {
+		g.o.Lookup.push(id)
+	}
+	text, hit := g.decode(id)
+	if err := g.emit(id, text); err != nil {
+		return id, err
+	}
+	if hit != "" {
+		g.result.Reason, g.result.StopText = FinishStop, hit
+		return id, errDone
+	}
+	if reason, done := g.limit(held); done {
+		g.result.Reason = reason
+		return id, errors.Join(errDone, g.emit(-1, g.rest()))
+	}
+	return id, nil
+}
+
+// emit hands a step to the caller.
+func (g *Generation) emit(id int32, text string) error {
+	g.text.WriteString(text)
+	if (id >= 0 || text != "") && !g.yield(Token{ID: id, Text: text}, nil) {
+		return errLeft
+	}
+	return nil
 }
 
 // prepare checks the request and makes the sampler.
@@ -305,11 +441,14 @@ func (g *Generation) rest() string {
 }
 
 // full reports whether a limit is reached.
-func (g *Generation) full() (FinishReason, bool) {
+func (g *Generation) full() (FinishReason, bool) { return g.limit(g.s.Len()) }
+
+// limit is full with held tokens in the session.
+func (g *Generation) limit(held int) (FinishReason, bool) {
 	if g.o.MaxTokens > 0 && len(g.result.TokenIDs) >= g.o.MaxTokens {
 		return FinishLength, true
 	}
-	if limit := g.s.Info().MaxContext; limit > 0 && g.s.Len() >= limit {
+	if limit := g.s.Info().MaxContext; limit > 0 && held >= limit {
 		return FinishContext, true
 	}
 	return "", false

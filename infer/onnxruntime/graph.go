@@ -258,6 +258,10 @@ func likePattern(name, pattern string) bool {
 	return ok && middle != "" && strings.Trim(middle, "0123456789") == ""
 }
 
+// maxCopied is the size of weights inside a graph's own file from which on a
+// copy of it is not worth drafts.
+const maxCopied = 64 << 20
+
 // widen changes a graph that cuts down to the last position, so that the last
 // rows of them, or with 0 all, have logits. A graph of fixed length keeps one
 // or has all.
@@ -268,7 +272,7 @@ func (g *graph) widen(m *onnx.Model, rows int) (err error) {
 	switch {
 	case rows == 0:
 		removeLastPosition(m.Graph)
-	case rows > 1 && !fixed:
+	case rows > 1 && !fixed && g.bytes.inline <= maxCopied:
 		keepLastPositions(m.Graph, rows)
 	default:
 		return nil
