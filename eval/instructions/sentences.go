@@ -18,8 +18,8 @@ import (
 // Sentence Boundary Detection") with NLTK's English model and NLTK's rules for
 // tokens (nltk/tokenize/punkt.py 3.10), which IFEval uses.
 
-//go:generate python3 _generate/models.py .
-
+// The table is made by _generate/models.py.
+//
 //go:embed punkt_english.gz
 var punktFile []byte
 

@@ -14,8 +14,8 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/eval/instructions"
 )
 
-//go:generate go run ./_generate ../../../shared/data/questions data
-
+// The files are made by: go run ./eval/questions/_generate SOURCES eval/questions/data
+//
 //go:embed data/*.jsonl
 var data embed.FS
 

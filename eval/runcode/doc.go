@@ -5,13 +5,15 @@
 // mount, IPC), under a filter of system calls: no network and no socket of any
 // kind, no other process, no thread, no exec; every file system read-only but
 // an empty working folder in memory, which is gone afterwards; home, /tmp, /run
-// and /proc hidden; limits of time, memory, file size and output; hardly any
-// environment, no standard input. What cannot be set up is an error, and no
-// program runs without it: the package fails closed.
+// and /proc hidden, of /dev only null, zero and random numbers; no terminal;
+// limits of time, memory, file size and output; hardly any environment, no
+// standard input. What cannot be set up is an error, and no program runs without
+// it: the package fails closed.
 //
 // Not prevented: a program can read files that the user may read and that lie
 // outside of the hidden folders, and use the processor until its time is over.
-// What it reads can leave only through its output. A hole in the kernel is a
+// What it reads can leave only through its output. A program that is out to
+// deceive can claim to have passed its tests, which run in the same process. A hole in the kernel is a
 // hole here: whoever does not trust a model at all runs it in a machine of its
 // own.
 //

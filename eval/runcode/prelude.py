@@ -13,6 +13,7 @@ def _main():
 
     word, work, home, cpu, memory, files = sys.argv[1:]
     del sys.argv[1:]
+    sys.orig_argv = []
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
 
@@ -43,12 +44,21 @@ def _main():
         need("mount_setattr " + target, libc.syscall(call, -100, target.encode(), flags, ctypes.byref(a), 32))
 
     def walls():
-        # Mounts: MS_REC|MS_PRIVATE, then empty folders over what is hidden.
+        # Mounts: MS_REC|MS_PRIVATE; a /dev of five harmless devices, made in the
+        # working folder and moved; then empty folders over what is hidden.
         mount("none", "/", None, 0x4000 | 0x40000)
+        mount("tmpfs", work, "tmpfs", 2 | 8, "size=1m,mode=755")  # MS_NOSUID|MS_NOEXEC
+        for device in ("null", "zero", "full", "random", "urandom"):
+            if not os.path.exists("/dev/" + device):
+                continue
+            with open(os.path.join(work, device), "x"):
+                pass
+            mount("/dev/" + device, os.path.join(work, device), None, 0x1000)  # MS_BIND
+        mount(work, "/dev", None, 0x2000)  # MS_MOVE
         kept = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))] + sys.path
         kept = [os.path.realpath(p) for p in kept if p]
         nosuid_nodev_noexec = 2 | 4 | 8
-        for hide in ("/proc", "/tmp", "/var/tmp", "/run", "/dev/shm", home):
+        for hide in ("/proc", "/tmp", "/var/tmp", "/run", home):
             hide = os.path.realpath(hide) if hide else ""
             if len(hide) < 2 or not os.path.isdir(hide):
                 continue
@@ -81,12 +91,15 @@ def _main():
         # socketpair, clone, fork, vfork, execve, execveat, ptrace,
         # process_vm_readv, process_vm_writev, mount, umount2, pivot_root,
         # chroot, unshare, setns, bpf, perf_event_open, userfaultfd, add_key,
-        # request_key, keyctl, open_by_handle_at, kcmp, personality.
+        # request_key, keyctl, open_by_handle_at, kcmp, personality; and memory
+        # that no limit counts: shmget, msgget, memfd_create.
         tables = {
             "x86_64": (0xC000003E, [41, 53, 56, 57, 58, 59, 322, 101, 310, 311, 165, 166, 155,
-                                    161, 272, 308, 321, 298, 323, 248, 249, 250, 304, 312, 135]),
+                                    161, 272, 308, 321, 298, 323, 248, 249, 250, 304, 312, 135,
+                                    29, 68, 319]),
             "aarch64": (0xC00000B7, [198, 199, 220, 221, 281, 117, 270, 271, 40, 39, 41,
-                                     51, 97, 268, 280, 241, 282, 217, 218, 219, 265, 272, 92]),
+                                     51, 97, 268, 280, 241, 282, 217, 218, 219, 265, 272, 92,
+                                     194, 186, 279]),
         }  # fmt: skip
         arch, refused = tables[platform.machine()]
         # The same numbers everywhere: io_uring_*, open_tree to fspick, pidfd_getfd,

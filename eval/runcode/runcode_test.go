@@ -160,6 +160,10 @@ func TestVerdicts(t *testing.T) {
 		{"read what is hidden", fmt.Sprintf("open(%q)\n", secret), "FileNotFoundError"},
 		{"environment", "import os\nassert 'LLAMA_PAJAMAS_TEST_SECRET' not in os.environ, os.environ\n", ""},
 		{"other processes", "import os\nassert not os.path.exists('/proc/1')\n", ""},
+		{"devices", "import os\nassert sorted(os.listdir('/dev')) == ['full', 'null', 'random', 'urandom', 'zero'], os.listdir('/dev')\nopen('/dev/null', 'w').write('x')\nassert len(open('/dev/urandom', 'rb').read(4)) == 4\n", ""},
+		{"device of its own", "import os\nos.mknod('tty', 0o20666, os.makedev(5, 0))\n", "Error"},
+		{"terminal", "open('/dev/tty', 'w')\n", "Error"},
+		{"shared memory", "import ctypes\nassert ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) == -1\n", ""},
 		{"standard input", "import sys\nassert sys.stdin.read() == ''\n", ""},
 		{"much output", "while True: print('x' * 1000)\n", "limit"},
 	} {
