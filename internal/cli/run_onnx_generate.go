@@ -23,6 +23,7 @@ type generateOptions struct {
 	prompt, promptFile string
 	special, noBOS     bool
 	json               bool
+	batch              batchFlags
 }
 
 func generateCommand(c *common, model opener) *cobra.Command {
@@ -31,8 +32,17 @@ func generateCommand(c *common, model opener) *cobra.Command {
 		`Continues a text as it stands, without a chat template. The prompt is --prompt,
 the content of --prompt-file, or standard input where either is "-" or the only
 argument is "-". One line end at the end of a file or of standard input is left
-out.`,
+out.
+
+With --prompts it answers many prompts, --batch at once, where the model's runtime
+can; that makes more tokens a second in all than one after the other.`,
 		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
+			if o.batch.prompts != "" {
+				if len(args) > 0 || o.prompt != "" || o.promptFile != "" {
+					return usagef(cmd, "--prompts goes with no other prompt")
+				}
+				return runGenerateBatch(cmd.Context(), c, cmd, o)
+			}
 			return runGenerate(cmd.Context(), c, cmd, o, args)
 		})
 	o.opener.bind(cmd)
@@ -43,6 +53,7 @@ out.`,
 	f.BoolVar(&o.special, "parse-special", false, "let text that spells a control token become that token")
 	f.BoolVar(&o.noBOS, "no-bos", false, "do not add the tokenizer's beginning-of-text token")
 	f.BoolVar(&o.json, "json", false, "print one JSON object instead of the text")
+	o.batch.bind(cmd)
 	return cmd
 }
 
