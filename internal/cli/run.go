@@ -191,7 +191,7 @@ func noChoice(p autoselect.Plan, found artifacts) error {
 // load opens one choice and evaluates a token, so that what cannot run shows
 // before an answer is promised.
 func (r *runFlags) load(ctx context.Context, c *common, cmd *cobra.Command, choice autoselect.Choice, path string, layers int) (l *loaded, err error) {
-	o := infer.OpenOptions{Context: c.Context, Threads: c.Threads, Chunk: r.chunk, NoFitCheck: r.noFitCheck}
+	o := infer.OpenOptions{Context: c.Context, Threads: c.Threads, Chunk: r.chunk, NoFitCheck: r.noFitCheck, Rows: lookupRows(cmd)}
 	log, err := c.logger(cmd)
 	if err != nil {
 		return nil, err

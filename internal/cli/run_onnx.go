@@ -92,7 +92,7 @@ func (m *modelFlags) openWith(ctx context.Context, c *common, cmd *cobra.Command
 	if l.backend, l.passed, err = c.newBackend(cmd, l.choice, change); err != nil {
 		return nil, err
 	}
-	o.Context, o.Threads, o.Chunk, o.NoFitCheck = c.Context, c.Threads, m.chunk, m.noFitCheck
+	o.Context, o.Threads, o.Chunk, o.NoFitCheck, o.Rows = c.Context, c.Threads, m.chunk, m.noFitCheck, lookupRows(cmd)
 	if l.session, err = l.backend.Open(ctx, l.folder, o); err != nil {
 		l.backend.Close()
 		return nil, err
@@ -111,6 +111,7 @@ type samplingFlags struct {
 	stopIDs   []int
 	bias      []string
 	ignoreEnd bool
+	lookup    string
 }
 
 func (s *samplingFlags) bind(cmd *cobra.Command, maxTokens int) {
@@ -130,6 +131,27 @@ func (s *samplingFlags) bind(cmd *cobra.Command, maxTokens int) {
 	f.IntSliceVar(&s.stopIDs, "stop-token", nil, "token id that ends the answer, beside the model's own")
 	f.StringSliceVar(&s.bias, "logit-bias", nil, "ID=NUMBER added to a token's logit; -inf forbids it")
 	f.BoolVar(&s.ignoreEnd, "ignore-end", false, "do not stop at the model's end tokens")
+	f.StringVar(&s.lookup, lookupFlag, "auto", `check in one run what followed the last words before, which is faster where text
+is repeated: auto where that changes nothing to the last bit, which is tried;
+loose also where rounding may change the text; off`)
+}
+
+const lookupFlag = "lookup"
+
+// lookupRows is the OpenOptions.Rows of a command with --lookup.
+func lookupRows(cmd *cobra.Command) int {
+	if f := cmd.Flags().Lookup(lookupFlag); f == nil || f.Value.String() == "off" {
+		return 0
+	}
+	return infer.LookupRows
+}
+
+// noteLookup says why an answer was made without drafts.
+func (c *common) noteLookup(cmd *cobra.Command, r infer.Result) {
+	log, err := c.logger(cmd)
+	if st := r.Lookup; err == nil && st != (infer.LookupStats{}) {
+		log.Debug("lookup", "runs", st.Runs, "drafted", st.Drafted, "accepted", st.Accepted, "trials", st.Trials, "off", st.Off)
+	}
 }
 
 // options are the model's defaults with what was given on the command line.
@@ -172,6 +194,13 @@ func (s *samplingFlags) options(cmd *cobra.Command, folder *modeldir.Folder) (in
 		return infer.Options{}, usagef(cmd, "--max-tokens %d: use 0 for no limit, or more", s.maxTokens)
 	}
 	out := infer.Options{Sampler: o, MaxTokens: s.maxTokens, StopStrings: s.stop}
+	switch s.lookup {
+	case "auto", "loose":
+		out.Lookup = infer.NewLookup(s.lookup == "loose")
+	case "", "off":
+	default:
+		return infer.Options{}, usagef(cmd, "--lookup %q: choose auto, loose or off", s.lookup)
+	}
 	for _, id := range s.stopIDs {
 		out.StopTokens = append(out.StopTokens, int32(id))
 	}

@@ -51,7 +51,7 @@ func runChat(ctx context.Context, c *common, cmd *cobra.Command, o chatOptions) 
 		return err
 	}
 	defer l.close() // nothing is written: there is nothing to lose
-	t := &talk{common: c, l: l, system: o.system, think: o.value(), out: &plainText{w: c.Out, terminal: c.OutTerminal}}
+	t := &talk{common: c, cmd: cmd, l: l, system: o.system, think: o.value(), out: &plainText{w: c.Out, terminal: c.OutTerminal}}
 	if t.chat, err = chat.New(l.folder, l.tok, l.session); err != nil {
 		return err
 	}
@@ -72,6 +72,7 @@ func runChat(ctx context.Context, c *common, cmd *cobra.Command, o chatOptions) 
 // talk is a chat in progress.
 type talk struct {
 	*common
+	cmd      *cobra.Command
 	l        *loaded
 	chat     *chat.Chat
 	opts     infer.Options
@@ -184,6 +185,7 @@ func (t *talk) answer(ctx context.Context, line string) error {
 	show := &replyWriter{out: t.out, dim: t.Color(t.OutTerminal)}
 	a, err := t.chat.Reply(replyCtx, chat.Request{Messages: messages, Thinking: t.think}, t.opts, show.part)
 	show.end()
+	t.noteLookup(t.cmd, a.Result)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
