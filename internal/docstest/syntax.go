@@ -146,7 +146,7 @@ var unitKeys = map[string][]string{
 		"RemainAfterExit", "User", "Group", "DynamicUser", "SupplementaryGroups", "WorkingDirectory", "StateDirectory", "CacheDirectory", "RuntimeDirectory",
 		"LogsDirectory", "Environment", "EnvironmentFile", "PassEnvironment", "StandardInput", "StandardOutput", "StandardError", "SyslogIdentifier",
 		"Nice", "CPUSchedulingPolicy", "CPUSchedulingPriority", "CPUAffinity", "CPUQuota", "CPUWeight", "AllowedCPUs", "IOSchedulingClass", "IOWeight",
-		"MemoryMax", "MemoryHigh", "MemorySwapMax", "MemoryLow", "OOMScoreAdjust", "OOMPolicy", "TasksMax", "LimitMEMLOCK", "LimitNOFILE", "LimitRTPRIO",
+		"MemoryMax", "MemoryHigh", "MemorySwapMax", "MemoryLow", "OOMScoreAdjust", "OOMPolicy", "TasksMax", "RuntimeMaxSec", "LimitMEMLOCK", "LimitNOFILE", "LimitRTPRIO",
 		"NoNewPrivileges", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateNetwork", "PrivateUsers", "ProtectKernelTunables",
 		"ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "ProtectProc", "ProcSubset",
 		"ReadOnlyPaths", "ReadWritePaths", "InaccessiblePaths", "BindPaths", "BindReadOnlyPaths", "DeviceAllow", "DevicePolicy", "RestrictAddressFamilies", "RestrictNamespaces",
@@ -155,7 +155,7 @@ var unitKeys = map[string][]string{
 	"Install": {"WantedBy", "RequiredBy", "Alias", "Also", "DefaultInstance"},
 	"Timer":   {"OnCalendar", "OnBootSec", "OnUnitActiveSec", "Persistent", "RandomizedDelaySec", "Unit", "AccuracySec"},
 	"Path":    {"PathExists", "PathChanged", "PathModified", "DirectoryNotEmpty", "PathExistsGlob", "MakeDirectory", "Unit"},
-	"Socket":  {"ListenStream", "Accept", "SocketMode", "SocketUser", "SocketGroup"},
+	"Socket":  {"ListenStream", "Accept", "MaxConnections", "SocketMode", "SocketUser", "SocketGroup"},
 }
 
 // Unit checks a systemd unit, or several with a comment or an empty line between.
