@@ -187,7 +187,7 @@ func (r *Report) throughput() table {
 			row = append(row, spread(Ratio(m.Decode, all[0].Decode), 1, "× "))
 		}
 		if l := m.Roofline; l != nil {
-			row = append(row, fmt.Sprintf("%.1f", l.Ceiling), fmt.Sprintf("%.0f %%", 100*l.Share))
+			row = append(row, spread(&Stat{Median: l.Ceiling, Samples: []float64{l.Ceiling}}, 1, ""), fmt.Sprintf("%.0f %%", 100*l.Share))
 		} else {
 			row = append(row, "-", "-")
 		}
