@@ -27,7 +27,7 @@ const (
 // source is the state of the checkout that is released.
 type source struct {
 	version string
-	commit  string
+	commit  string    // "" where files were changed since
 	time    time.Time // of the commit
 }
 
@@ -56,6 +56,15 @@ func (o *options) source(ctx context.Context) (source, error) {
 		return s, fmt.Errorf("read the time of commit %s: %w", commit, err)
 	}
 	s.commit, s.time = commit, time.Unix(n, 0).UTC()
+	changed, err := o.command(ctx, nil, "git", "status", "--porcelain", "--untracked-files=no")
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("look for changes: %w", err)
+	case len(changed) > 0 && !o.changes:
+		return s, fmt.Errorf("the checkout has changes, so that no commit is what would be built: commit them, or give --changes for a trial\n%s", bytes.TrimRight(changed, "\n"))
+	case len(changed) > 0:
+		s.commit = ""
+	}
 	return s, nil
 }
 

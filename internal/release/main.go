@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&o.output, "output", "dist", "folder to write; it must not be there, or be a release's")
 	platforms := flag.String("platforms", strings.Join(allPlatforms, ","), "OS/ARCH,…")
 	verify := flag.Bool("verify", true, "unpack this machine's archive and use it")
+	flag.BoolVar(&o.changes, "changes", false, "build a checkout with changes; the programs name no commit then")
 	version := flag.Bool("print-version", false, "print the version and end")
 	flag.Parse()
 	if *version {
@@ -57,6 +58,7 @@ type options struct {
 	output    string
 	platforms []string
 	programs  []string // nil: all
+	changes   bool     // build although files were changed since the commit
 }
 
 func (o *options) names() []string {

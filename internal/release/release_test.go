@@ -30,7 +30,7 @@ func TestRelease(t *testing.T) {
 		platform = "darwin/" + runtime.GOARCH
 	}
 	build := func() *options {
-		o := &options{root: "../..", output: filepath.Join(t.TempDir(), "dist"), platforms: []string{platform}, programs: allPrograms[:1]}
+		o := &options{root: "../..", output: filepath.Join(t.TempDir(), "dist"), platforms: []string{platform}, programs: allPrograms[:1], changes: true}
 		if err := o.release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -238,5 +238,39 @@ func TestNotes(t *testing.T) {
 	want := "[a](https://github.com/llama-pajamas/llama-pajamas/blob/v1.2.3/docs/b.md) [c](https://github.com/llama-pajamas/llama-pajamas/blob/v1.2.3/d.md#e) [f](https://g)"
 	if got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestChanges: a checkout with changes is no release.
+func TestChanges(t *testing.T) {
+	dir := t.TempDir()
+	git := func(args ...string) {
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	name := filepath.Join(dir, "f")
+	if err := os.WriteFile(name, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q")
+	git("add", "f")
+	git("commit", "-q", "-m", "x")
+	o := &options{root: dir}
+	src, err := o.source(t.Context())
+	if err != nil || len(src.commit) != 40 || src.time.IsZero() {
+		t.Errorf("%+v %v", src, err)
+	}
+	if err := os.WriteFile(name, []byte("2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.source(t.Context()); err == nil || !strings.Contains(err.Error(), "commit them") {
+		t.Errorf("changes are released: %v", err)
+	}
+	o.changes = true
+	if src, err := o.source(t.Context()); err != nil || src.commit != "" {
+		t.Errorf("%+v %v", src, err)
 	}
 }

@@ -72,9 +72,11 @@ func (p *parts) bom(src source) ([]byte, error) {
 		Timestamp: src.time.Format(time.RFC3339),
 		Component: &cdx.Component{
 			BOMRef: own, Type: cdx.ComponentTypeApplication, Name: product, Version: src.version, PackageURL: own,
-			Licenses:   &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
-			Properties: &[]cdx.Property{{Name: "commit", Value: src.commit}},
+			Licenses: &cdx.Licenses{{License: &cdx.License{ID: "Apache-2.0"}}},
 		},
+	}
+	if src.commit != "" {
+		b.Metadata.Component.Properties = &[]cdx.Property{{Name: "commit", Value: src.commit}}
 	}
 	b.Components = &components
 	b.Dependencies = &[]cdx.Dependency{{Ref: own, Dependencies: &refs}}

@@ -49,7 +49,11 @@ func (o *options) verify(ctx context.Context, platform string) error {
 		if err != nil {
 			return err
 		}
-		want := fmt.Sprintf("%s %s %s, commit %.12s\n", p, src.version, platform, src.commit)
+		want := fmt.Sprintf("%s %s %s", p, src.version, platform)
+		if src.commit != "" {
+			want += fmt.Sprintf(", commit %.12s", src.commit)
+		}
+		want += "\n"
 		if out != want {
 			return fmt.Errorf("%s --version says %q, want %q", p, out, want)
 		}
