@@ -88,12 +88,14 @@ const pageHead = `# Hardware profiles
 <!-- Made from target/data by go generate ./target; edit the data. -->
 
 A profile names a machine: what it has, what decoding can reach on it at best,
-and the settings used on it. ` + "`--profile NAME`" + ` chooses one; without it the
-nearest one is guessed from what the machine says of itself. A profile is a file
-of target/data/profiles; to add a machine, add a file.
+and the settings used on it. ` + "`--profile NAME`" + ` chooses one. Without it the
+nearest one is guessed from what the machine says of itself, for the ceiling that
+selftest and bench print; its settings count only where it is named. A profile is
+a file of target/data/profiles; to add a machine, add a file.
 
 Nothing on this page was measured: memory and bandwidth are the makers' figures,
-ceilings are arithmetic. No Jetson, GeForce card or Mac was at hand.
+ceilings are arithmetic. No Jetson, GeForce card or Mac was at hand. Sums of memory
+for small machines are in [EDGE_DEPLOYMENT.md](../EDGE_DEPLOYMENT.md).
 `
 
 func pageCeilings(b *strings.Builder, profiles []Profile) {
