@@ -291,7 +291,7 @@ func TestChartsFail(t *testing.T) {
 	if err := os.WriteFile(o.Folder, []byte("in the way"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	written, err := Write(o, fixture(), []File{{"bench.json", "rounds", nil}})
+	written, err := Write(o, fixture(), []File{{"bench.json", "rounds", []byte("{}")}})
 	if err == nil || !strings.Contains(err.Error(), "size-quality.svg") {
 		t.Errorf("error %v", err)
 	}

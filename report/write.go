@@ -10,9 +10,9 @@ import (
 
 // File is a file of raw results that goes beside the charts.
 type File struct {
-	Name  string // "bench.json"
+	Name  string // "speed.json"
 	Title string // what the page calls it
-	Data  []byte
+	Data  []byte // nil where the file is there already
 }
 
 // Output says where a page goes: Markdown and HTML are files, Folder has the
@@ -73,6 +73,10 @@ func Write(o Output, p *Page, raw []File) (written []string, err error) {
 			shown = append(shown, c)
 		}
 		for _, f := range raw {
+			if f.Data == nil {
+				kept = append(kept, f)
+				continue
+			}
 			if err := put(filepath.Join(o.Folder, f.Name), f.Data); err != nil {
 				failed = append(failed, err)
 				continue

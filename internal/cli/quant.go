@@ -10,7 +10,7 @@ func quantCommand(c *common) *cobra.Command {
 quantized ONNX models, checks what it wrote, and shows what is in model files.`)
 	c.bindLlamaLibrary(root)
 	root.AddCommand(convertCommand(c), inspectCommand(c), verifyChildCommand(c),
-		verifyCommand(c), compareCommand(c), speedChildCommand(c), benchChildCommand(c), askChildCommand(c),
+		verifyCommand(c), compareCommand(c), benchChildCommand(c), askChildCommand(c),
 		calibrateCommand(c), imatrixCommand(c), calibrateChildCommand(c), mixChildCommand(c), selfTextChildCommand(c), sensitivityCommand(c))
 	return root
 }

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,26 +15,38 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/llama-pajamas/llama-pajamas/hardware"
-	"github.com/llama-pajamas/llama-pajamas/infer"
+	"github.com/llama-pajamas/llama-pajamas/bench"
+	"github.com/llama-pajamas/llama-pajamas/eval"
+	"github.com/llama-pajamas/llama-pajamas/report"
 )
 
 type compareOptions struct {
 	evidenceFlags
 	model, output   string
+	formats         []string
 	quick, asJSON   bool
-	rounds          int
+	rounds, loads   int
 	prompt, decoded int
+	questions       int
+	seed            uint64
+	maxTokens       int
+	allowCode       bool
+	resume          bool
 }
 
 func compareCommand(c *common) *cobra.Command {
 	var o compareOptions
-	cmd := command("compare PATH", "Compare the artifacts of a model: size, loss, speed, memory",
+	cmd := command("compare PATH", "Compare the artifacts of a model: size, loss, speed, memory, questions",
 		`Prints one table of every artifact in a folder that convert wrote: size, bits per
 weight, what was lost against the reference (as verify measures it), and, where
 this machine can run it, load time, tokens per second and memory. Speed is
-measured in a process per artifact and round, artifacts taking turns; the table
-has medians. With --quick the losses are those that convert recorded.`,
+measured as 'llama-pajamas-run bench' does: a process per artifact, artifacts
+taking turns, medians. With --quick the losses are those that convert recorded.
+With --num-questions each artifact that runs here answers them too.
+
+--output writes a page: NAME.md with NAME.html (complete in one file) and the
+folder NAME (charts as SVG, every single value as JSON) beside it; NAME.html
+alone; or, into a folder, `+report.DefaultName+`.md and what belongs to it.`,
 		cobra.MaximumNArgs(1), func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				if o.model != "" {
@@ -47,21 +59,53 @@ has medians. With --quick the losses are those that convert recorded.`,
 	o.bind(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.model, "model", "m", "", "the folder, as PATH")
-	f.StringVarP(&o.output, "output", "o", "", "file that receives the table as Markdown")
+	f.StringVarP(&o.output, "output", "o", "", "page to write: a file ending in .md or .html, or a folder")
+	f.StringSliceVar(&o.formats, "formats", nil, "formats to compare: onnx, gguf, mlx (default: all that are there)")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object")
 	f.BoolVar(&o.quick, "quick", false, "do not measure losses; take what convert recorded")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds of the speed measurement; 0 for none")
+	f.IntVar(&o.loads, "loads", 1, "loads of each artifact that are timed, from disk and from memory")
 	f.IntVar(&o.prompt, "prompt-tokens", 128, "length of the prompt of a round")
 	f.IntVar(&o.decoded, "decode-tokens", 32, "tokens made after it")
+	f.IntVar(&o.questions, "num-questions", 0, "questions put to each artifact, balanced over six categories; 0 for none")
+	f.Uint64Var(&o.seed, "seed", 0, "which of the questions are asked, where not all are; 0 takes the first of the set")
+	f.IntVar(&o.maxTokens, "max-tokens", eval.DefaultMaxTokens, "longest answer in tokens, where the question allows more; 0 for the question's own limit")
+	f.BoolVar(&o.allowCode, "allow-code-execution", false, "run programs that the model wrote, in a process without network, with limits of\ntime and memory; without it the likelihood of the right program is measured")
+	f.BoolVar(&o.resume, "resume", false, "go on with the questions of an interrupted run of the same --output")
 	return cmd
 }
 
-func runCompare(ctx context.Context, c *common, cmd *cobra.Command, o compareOptions) error {
+func (o *compareOptions) check(cmd *cobra.Command) error {
 	switch {
 	case o.model == "":
 		return usagef(cmd, "give the folder that convert wrote")
-	case o.rounds < 0 || o.prompt < 1 || o.decoded < 1:
-		return usagef(cmd, "--rounds %d, --prompt-tokens %d, --decode-tokens %d: want 0 or more rounds, of 1 token or more", o.rounds, o.prompt, o.decoded)
+	case o.rounds < 0 || o.prompt < 1 || o.decoded < 2 || o.loads < 0:
+		return usagef(cmd, "--rounds %d, --loads %d, --prompt-tokens %d, --decode-tokens %d: want 0 or more rounds and loads, a prompt of 1 token or more, and 2 or more after it", o.rounds, o.loads, o.prompt, o.decoded)
+	case o.resume && (o.questions == 0 || o.questionsFile() == ""):
+		return usagef(cmd, "--resume needs --num-questions and the --output, a .md file or a folder, of the run to go on with")
+	}
+	if o.questions != 0 {
+		req := o.evalRequest()
+		if err := req.check(); err != nil {
+			return usagef(cmd, "%w", err)
+		}
+	}
+	for _, f := range o.formats {
+		if !slices.Contains([]string{formatONNX, formatGGUF, formatMLX}, strings.ToLower(f)) {
+			return usagef(cmd, "--formats %q: choose among onnx, gguf and mlx", f)
+		}
+	}
+	if o.output != "" {
+		if _, err := report.ParseOutput(o.output); err != nil {
+			return usagef(cmd, "--output: %w", err)
+		}
+	}
+	return nil
+}
+
+func runCompare(ctx context.Context, c *common, cmd *cobra.Command, o compareOptions) error {
+	if err := o.check(cmd); err != nil {
+		return err
 	}
 	if _, err := o.request(cmd, c, ""); err != nil {
 		return err
@@ -70,33 +114,100 @@ func runCompare(ctx context.Context, c *common, cmd *cobra.Command, o compareOpt
 	if err != nil {
 		return err
 	}
+	if err := e.keep(o.formats); err != nil {
+		return err
+	}
 	if !o.quick {
 		if err := c.measure(ctx, cmd, o.model, &o.evidenceFlags, e); err != nil {
 			return err
 		}
 	}
 	e.recall()
+	e.close()
+	v := &comparison{evidence: e}
+	if err := c.compareSpeed(ctx, o, v); err != nil {
+		return err
+	}
+	if err := c.compareQuestions(ctx, o, v); err != nil {
+		return err
+	}
 	broken := e.close()
-	if o.rounds > 0 {
-		if err := c.measureSpeed(ctx, o, e); err != nil {
-			return err
-		}
-	}
-	t := e.table(ctx, c, o)
-	if o.output != "" {
-		if err := os.WriteFile(o.output, []byte(t.markdown()), 0o644); err != nil {
-			return fmt.Errorf("write the table: %w", err)
-		}
-	}
 	if o.asJSON {
-		err = printJSON(c.Out, e)
+		err = printJSON(c.Out, v.json())
 	} else {
-		err = t.print(c.Out)
+		err = v.table(o).print(c.Out)
 	}
+	// The page comes last: whatever is wrong with it, the table was printed.
+	return errors.Join(err, c.writePage(ctx, cmd, o, v), failed(broken, len(e.Artifacts)))
+}
+
+// keep leaves artifacts of some formats; none means all.
+func (e *evidence) keep(formats []string) error {
+	if len(formats) == 0 {
+		return nil
+	}
+	e.Artifacts = slices.DeleteFunc(e.Artifacts, func(a *artifactEvidence) bool {
+		return !slices.ContainsFunc(formats, func(f string) bool { return strings.EqualFold(f, a.format()) })
+	})
+	if len(e.Artifacts) == 0 {
+		return fmt.Errorf("there is no artifact of %s", strings.Join(formats, ", "))
+	}
+	return nil
+}
+
+// writePage writes what --output asks for.
+func (c *common) writePage(ctx context.Context, cmd *cobra.Command, o compareOptions, v *comparison) error {
+	if o.output == "" {
+		return nil
+	}
+	to, err := report.ParseOutput(o.output)
 	if err != nil {
 		return err
 	}
-	return failed(broken, len(e.Artifacts))
+	raw, err := v.raw()
+	if err != nil {
+		return err
+	}
+	written, err := report.Write(to, v.page(ctx, c, cmd, o), raw)
+	c.note("written: %s", strings.Join(written, ", "))
+	return err
+}
+
+// raw is every single value, for the folder beside the page.
+func (v *comparison) raw() (out []report.File, err error) {
+	add := func(name, title string, value any) {
+		data, e := json.MarshalIndent(value, "", " ")
+		err = errors.Join(err, e)
+		out = append(out, report.File{Name: name, Title: title, Data: append(data, '\n')})
+	}
+	add("artifacts.json", "artifacts and losses", v.json())
+	if v.bench != nil {
+		add("speed.json", "rounds of the speed measurement", v.bench)
+	}
+	if v.eval != nil { // which wrote its file itself
+		out = append(out, report.File{Name: "questions.json", Title: "questions with prompts, answers and scores"})
+	}
+	return out, err
+}
+
+// comparedJSON is what --json prints.
+type comparedJSON struct {
+	*evidence
+	Machine       *bench.Machine  `json:"machine,omitempty"`
+	SpeedSettings *bench.Settings `json:"speed_settings,omitempty"`
+	Questions     *eval.Settings  `json:"question_settings,omitempty"`
+	Warnings      []string        `json:"warnings,omitempty"`
+}
+
+func (v *comparison) json() comparedJSON {
+	out := comparedJSON{evidence: v.evidence}
+	if v.bench != nil {
+		out.Machine, out.SpeedSettings, out.Warnings = &v.bench.Machine, &v.bench.Settings, v.warnings()
+	}
+	if v.eval != nil {
+		out.Questions = &v.eval.Settings
+	}
+	return out
 }
 
 // recall fills in what convert recorded where nothing was measured now.
@@ -108,20 +219,6 @@ func (e *evidence) recall() {
 	}
 }
 
-// speedEvidence is how an artifact runs here.
-type speedEvidence struct {
-	Provider string  `json:"execution_provider,omitempty"`
-	Load     float64 `json:"load_seconds,omitempty"` // the runtime and the model
-	Prefill  float64 `json:"prefill_tokens_per_second,omitempty"`
-	Decode   float64 `json:"decode_tokens_per_second,omitempty"`
-	Peak     int64   `json:"peak_memory_bytes,omitempty"` // resident, of the process
-	Rounds   int     `json:"rounds,omitempty"`
-	// Spread is the fastest round's decode rate over the slowest's.
-	Spread float64 `json:"decode_spread,omitempty"`
-	// Error says why it did not run.
-	Error string `json:"error,omitempty"`
-}
-
 // providerOf is the backend that runs a target's artifacts.
 func providerOf(target string) string {
 	if target == "base" || target == "" {
@@ -130,124 +227,111 @@ func providerOf(target string) string {
 	return target
 }
 
-// measureSpeed runs every sound artifact in rounds. Each run is a process of
-// its own, so that memory and load time are of that artifact alone and a crash
-// ends one row.
-func (c *common) measureSpeed(ctx context.Context, o compareOptions, e *evidence) error {
-	runtimes := c.runtimes(e)
-	if slices.ContainsFunc(e.Artifacts, (*artifactEvidence).graph) {
-		library, err := c.findORT()
-		if err != nil {
-			e.note("speed of ONNX artifacts was not measured: %v", err)
-		} else {
-			runtimes[formatONNX] = library
+// compareSpeed benchmarks the sound artifacts. What nothing here runs has its
+// reason in the report.
+func (c *common) compareSpeed(ctx context.Context, o compareOptions, v *comparison) error {
+	var sound []string
+	for _, a := range v.Artifacts {
+		if a.OK {
+			sound = append(sound, a.Artifact)
 		}
 	}
-	if len(runtimes) == 0 {
+	if o.rounds == 0 || len(sound) == 0 {
 		return nil
 	}
-	runs := map[*artifactEvidence][]speedEvidence{}
-	bar := c.newProgress("measuring speed", int64(o.rounds*len(e.Artifacts)))
-	defer bar.stop()
-	for round := range o.rounds {
-		for i := range e.Artifacts {
-			a := e.Artifacts[(i+round)%len(e.Artifacts)] // nobody is always first
-			if runtime := runtimes[a.format()]; a.OK && runtime != "" && a.Speed == nil {
-				r, err := c.runSpeed(ctx, speedRequest{
-					Library: runtime, Format: a.format(), Dir: a.dir, Provider: providerOf(a.Target), Threads: c.Threads,
-					Prompt: o.prompt, Decode: o.decoded,
-				})
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if err != nil {
-					a.Speed = &speedEvidence{Error: shorten(err, a.dir, a.Artifact)}
-				}
-				runs[a] = append(runs[a], r)
-			}
-			bar.set(int64(round*len(e.Artifacts)+i+1), 0)
+	req := benchRequest{
+		Model:    o.model,
+		Settings: bench.Settings{Prompt: o.prompt, Generate: o.decoded, Repetitions: o.rounds, Loads: o.loads, Threads: c.Threads},
+	}
+	if len(v.Artifacts) > 1 {
+		for _, name := range sound {
+			req.Artifacts = append(req.Artifacts, globEscape.Replace(name))
 		}
 	}
-	for _, a := range e.Artifacts {
-		r := runs[a]
-		if len(r) == 0 || a.Speed != nil {
-			continue
-		}
-		decode := func(s speedEvidence) float64 { return s.Decode }
-		spread := 0.0
-		if slowest := slices.MinFunc(r, func(x, y speedEvidence) int { return cmp.Compare(x.Decode, y.Decode) }).Decode; slowest > 0 {
-			spread = slices.MaxFunc(r, func(x, y speedEvidence) int { return cmp.Compare(x.Decode, y.Decode) }).Decode / slowest
-		}
-		a.Speed = &speedEvidence{
-			Provider: r[0].Provider, Rounds: len(r), Spread: spread,
-			Load:    median(r, func(s speedEvidence) float64 { return s.Load }),
-			Prefill: median(r, func(s speedEvidence) float64 { return s.Prefill }),
-			Decode:  median(r, decode),
-			Peak:    int64(median(r, func(s speedEvidence) float64 { return float64(s.Peak) })),
+	r, err := c.bench(ctx, req)
+	if err != nil {
+		return fmt.Errorf("measure speed: %w", err)
+	}
+	v.bench = r
+	for i := range r.Artifacts {
+		m := &r.Artifacts[i]
+		for _, a := range v.Artifacts {
+			if a.Artifact == m.Artifact || len(v.Artifacts) == 1 {
+				a.Speed, m.Artifact = m, a.Artifact
+			}
 		}
 	}
 	return nil
 }
 
-// median of an even number of runs is the mean of the middle two.
-func median(runs []speedEvidence, of func(speedEvidence) float64) float64 {
-	v := make([]float64, len(runs))
-	for i, r := range runs {
-		v[i] = of(r)
+// compareQuestions puts questions to the sound artifacts that run here. With a
+// page in a folder its results file is written as they are answered, for
+// --resume.
+func (c *common) compareQuestions(ctx context.Context, o compareOptions, v *comparison) error {
+	if o.questions == 0 {
+		return nil
 	}
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
-// cpuProvider is what ONNX Runtime calls the CPU.
-const cpuProvider = "CPUExecutionProvider"
-
-// speedRequest goes to the process that measures one artifact once.
-type speedRequest struct {
-	Library  string `json:"library"` // or, of MLX, the Python interpreter
-	Format   string `json:"format"`
-	Dir      string `json:"dir"`
-	Provider string `json:"provider"`
-	Threads  int    `json:"threads"`
-	Prompt   int    `json:"prompt_tokens"`
-	Decode   int    `json:"decode_tokens"`
-}
-
-// speedChild names the hidden command that runs in it.
-const speedChild = "measure-speed"
-
-func (c *common) runSpeed(ctx context.Context, req speedRequest) (speedEvidence, error) {
-	if c.Program == "" {
-		return speedHere(ctx, req)
-	}
-	var r speedEvidence
-	err := c.child(ctx, speedChild, req, func(out io.Reader) error {
-		return json.NewDecoder(io.LimitReader(out, 1<<20)).Decode(&r)
-	})
-	if err == nil && r.Error != "" {
-		err = errors.New(r.Error)
-	}
-	return r, err
-}
-
-func speedChildCommand(c *common) *cobra.Command {
-	cmd := command(speedChild, "", "", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-		var req speedRequest
-		if err := json.NewDecoder(io.LimitReader(c.In, 1<<20)).Decode(&req); err != nil {
-			return fmt.Errorf("read the request: %w", err)
+	req := o.evalRequest()
+	for _, a := range v.Artifacts {
+		if a.OK && len(v.Artifacts) > 1 {
+			req.Artifacts = append(req.Artifacts, globEscape.Replace(a.Artifact))
 		}
-		r, err := speedHere(cmd.Context(), req)
-		if err != nil {
-			r.Error = err.Error()
+	}
+	if len(v.Artifacts) > 1 && len(req.Artifacts) == 0 {
+		return nil
+	}
+	if file := o.questionsFile(); file != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return fmt.Errorf("make the page's folder: %w", err)
 		}
-		return json.NewEncoder(c.Out).Encode(r)
-	})
-	cmd.Hidden = true
-	return cmd
+		req.Output, req.Resume = file, o.resume
+	}
+	r, err := c.evaluate(ctx, req)
+	if err != nil {
+		if ctx.Err() != nil && req.Output != "" {
+			c.note("answers so far are kept; --resume goes on with them")
+		}
+		return fmt.Errorf("ask questions: %w", err)
+	}
+	v.eval = r
+	if len(v.Artifacts) == 1 && len(r.Artifacts) == 1 {
+		r.Artifacts[0].Path = v.Artifacts[0].Artifact
+	}
+	for _, a := range v.Artifacts {
+		if found := r.Find(a.Artifact); found != nil {
+			for _, p := range found.Problems {
+				a.problem("%s", p)
+			}
+		}
+	}
+	return nil
 }
 
-// comparison is the table of compare, as text.
-type comparison struct {
+// evalRequest asks for questions alone: losses are measured as verify does.
+func (o *compareOptions) evalRequest() evalRequest {
+	return evalRequest{
+		Model: o.model, Questions: o.questions, Seed: o.seed, MaxTokens: o.maxTokens, AllowCode: o.allowCode,
+		Perplexity: []string{"none"},
+	}
+}
+
+// questionsFile is where the answers go, "" where the page has no folder.
+func (o *compareOptions) questionsFile() string {
+	if o.output == "" {
+		return ""
+	}
+	to, err := report.ParseOutput(o.output)
+	if err != nil || to.Folder == "" {
+		return ""
+	}
+	return filepath.Join(to.Folder, "questions.json")
+}
+
+// globEscape makes a name a pattern of itself, for package path.
+var globEscape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
+// textTable is the table of compare, as text.
+type textTable struct {
 	headline string
 	head     []string
 	rows     [][]string
@@ -255,57 +339,55 @@ type comparison struct {
 }
 
 // table makes the table of everything measured.
-func (e *evidence) table(ctx context.Context, c *common, o compareOptions) *comparison {
-	t := &comparison{
-		headline: e.headline(),
+func (v *comparison) table(o compareOptions) *textTable {
+	t := &textTable{
+		headline: v.headline(),
 		head:     []string{"artifact", "size", "bits/weight", "KL", "top-1", "perplexity", "load", "prefill", "decode", "memory"},
 	}
+	if v.eval != nil {
+		t.head = append(t.head, "questions")
+	}
 	recorded := false
-	why := map[string][]string{} // artifacts that were not run, by reason
-	var reasons []string
-	for _, a := range e.Artifacts {
+	missing := reasons{}
+	for _, a := range v.Artifacts {
 		row := []string{a.Artifact, humanBytes(a.WeightBytes), decimals(a.BitsPerWeight, 2), a.kl(), a.top(1), a.loss()}
 		recorded = recorded || a.Recorded
-		t.rows = append(t.rows, append(row, a.Speed.cells()...))
+		row = append(row, speedCells(a.Speed)...)
+		if v.eval != nil {
+			cell := "-"
+			if q := v.questionsOf(a, missing); q != nil {
+				cell = fmt.Sprintf("%d/%d", q.Total.Right, q.Total.Of)
+			}
+			row = append(row, cell)
+		}
+		t.rows = append(t.rows, row)
 		for _, p := range a.Problems {
 			t.notes = append(t.notes, fmt.Sprintf("%s: %s", a.Artifact, p))
 		}
-		if s := a.Speed; s != nil && s.Error != "" {
-			if why[s.Error] == nil {
-				reasons = append(reasons, s.Error)
-			}
-			why[s.Error] = append(why[s.Error], a.Artifact)
+		if m := a.Speed; m != nil && m.Error != "" {
+			missing.add("speed", m.Error, a.Artifact)
 		}
 	}
-	for _, reason := range reasons {
-		t.notes = append(t.notes, fmt.Sprintf("speed not measured: %s: %s", strings.Join(why[reason], ", "), reason))
+	for _, m := range missing.list() {
+		t.notes = append(t.notes, fmt.Sprintf("%s not measured: %s: %s", m.What, strings.Join(m.Artifacts, ", "), m.Why))
 	}
 	if recorded {
 		t.notes = append(t.notes, "losses are those recorded at the conversion")
 	}
-	if o.rounds > 0 {
-		cpu := hardware.DetectCPU(ctx)
-		threads := c.Threads
-		if threads == 0 {
-			threads = cpu.Threads()
-		}
-		name := strings.TrimSpace(cpu.Name)
+	if b := v.bench; b != nil {
+		t.notes = append(t.notes, v.warnings()...)
+		s := b.Settings
+		name := b.Machine.CPU
 		if name == "" {
 			name = runtime.GOARCH
 		}
-		widest := 0.0
-		for _, a := range e.Artifacts {
-			if a.Speed != nil {
-				widest = max(widest, a.Speed.Spread)
-			}
-		}
-		if widest > calmSpread {
-			t.notes = append(t.notes, fmt.Sprintf("rounds of one artifact differed by up to × %.1f: the machine did other work, trust no small difference of speed", widest))
-		}
-		t.notes = append(t.notes, fmt.Sprintf("speed: %s, %d threads; medians of %d rounds, %d tokens of prompt, then %d one by one; memory is the process's largest", name, threads, o.rounds, o.prompt, o.decoded))
+		t.notes = append(t.notes, fmt.Sprintf("speed: %s, %d threads; medians of %d rounds, %d tokens of prompt, then %d one by one; memory is the most of the process and its children", name, s.Threads, s.Repetitions, s.Prompt, s.Generate))
+	}
+	if v.eval != nil {
+		t.notes = append(t.notes, v.eval.Notes...)
 	}
 	var tail strings.Builder
-	_ = e.printNotes(&tail)
+	_ = v.printNotes(&tail)
 	if s := strings.TrimSpace(tail.String()); s != "" {
 		t.notes = append(t.notes, strings.Split(s, "\n")...)
 	}
@@ -325,19 +407,27 @@ func (a *artifactEvidence) loss() string {
 	return decimals(a.Perplexity, 2)
 }
 
-// cells are load, prefill, decode and memory.
-func (s *speedEvidence) cells() []string {
-	if s == nil || s.Error != "" {
-		return []string{"-", "-", "-", "-"}
+// speedCells are load, prefill, decode and memory.
+func speedCells(m *bench.Measured) []string {
+	out := []string{"-", "-", "-", "-"}
+	if m == nil {
+		return out
 	}
-	memory := "-"
-	if s.Peak > 0 {
-		memory = humanBytes(s.Peak)
+	for i, f := range []struct {
+		stat *bench.Stat
+		as   string
+	}{{m.LoadWarm, "%.2f s"}, {m.Prefill, "%.0f tok/s"}, {m.Decode, "%.1f tok/s"}} {
+		if f.stat != nil {
+			out[i] = fmt.Sprintf(f.as, f.stat.Median)
+		}
 	}
-	return []string{fmt.Sprintf("%.2f s", s.Load), fmt.Sprintf("%.0f tok/s", s.Prefill), fmt.Sprintf("%.1f tok/s", s.Decode), memory}
+	if m.PeakMemory > 0 {
+		out[3] = humanBytes(m.PeakMemory)
+	}
+	return out
 }
 
-func (t *comparison) print(w io.Writer) error {
+func (t *textTable) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n\n", t.headline)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, strings.Join(t.head, "\t"))
@@ -356,66 +446,4 @@ func (t *comparison) print(w io.Writer) error {
 		}
 	}
 	return nil
-}
-
-// markdown is the table for a file.
-func (t *comparison) markdown() string {
-	var b strings.Builder
-	line := func(cells []string) {
-		for i, s := range cells {
-			cells[i] = strings.ReplaceAll(s, "|", `\|`)
-		}
-		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
-	}
-	fmt.Fprintf(&b, "%s\n\n", t.headline)
-	line(slices.Clone(t.head))
-	rule := slices.Repeat([]string{"---:"}, len(t.head))
-	rule[0] = "---"
-	line(rule)
-	for _, r := range t.rows {
-		line(slices.Clone(r))
-	}
-	b.WriteString("\n")
-	for _, n := range t.notes {
-		fmt.Fprintf(&b, "- %s\n", n)
-	}
-	return b.String()
-}
-
-// calmSpread is how far the rounds of one artifact may differ on a machine that
-// has nothing else to do.
-const calmSpread = 1.25
-
-// speedHere loads an artifact, evaluates a prompt and makes tokens, after a
-// short one to warm up.
-func speedHere(ctx context.Context, req speedRequest) (speedEvidence, error) {
-	var r speedEvidence
-	l, err := openForSpeed(ctx, req)
-	if err != nil {
-		return r, err
-	}
-	defer l.close()
-	r.Load, r.Provider = l.load.Seconds(), l.session.Info().Provider
-	if r.Provider == cpuProvider && req.Provider != "cpu" {
-		return r, errors.New("this machine has only the CPU for it, which it is not made for")
-	}
-	prompt, err := speedPrompt(l.tok, req.Prompt)
-	if err != nil {
-		return r, err
-	}
-	if _, err := infer.Generate(l.session, nil, prompt[:min(8, len(prompt))], infer.Options{MaxTokens: 2}).Run(ctx, nil); err != nil {
-		return r, err
-	}
-	if err := l.session.Truncate(0); err != nil {
-		return r, err
-	}
-	got, err := infer.Generate(l.session, nil, prompt, infer.Options{MaxTokens: req.Decode + 1}).Run(ctx, nil)
-	if err != nil {
-		return r, err
-	}
-	r.Prefill, r.Decode = got.Timings.PrefillRate(), got.Timings.DecodeRate()
-	if req.Format != formatMLX { // whose memory is another process's
-		r.Peak = peakMemory(ctx)
-	}
-	return r, nil
 }

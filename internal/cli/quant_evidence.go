@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llama-pajamas/llama-pajamas/bench"
 	"github.com/llama-pajamas/llama-pajamas/convert"
 	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
@@ -82,7 +83,7 @@ type artifactEvidence struct {
 	// Recorded marks figures of the conversion, not of now.
 	Recorded bool             `json:"fidelity_recorded,omitempty"`
 	Ranges   []modeldir.Range `json:"float16_ranges,omitempty"`
-	Speed    *speedEvidence   `json:"speed,omitempty"`
+	Speed    *bench.Measured  `json:"speed,omitempty"`
 	// NotRun says why it was not run, though nothing is wrong with it.
 	NotRun   string   `json:"not_run,omitempty"`
 	OK       bool     `json:"ok"`

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/shirou/gopsutil/v4/disk"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/infer"
 	"github.com/llama-pajamas/llama-pajamas/infer/llamacpp"
 	"github.com/llama-pajamas/llama-pajamas/infer/mlxlm"
-	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/verify"
 )
 
@@ -246,30 +244,4 @@ func (a *artifactEvidence) format() string {
 		return formatONNX
 	}
 	return a.metadata.Target.Format
-}
-
-// openSession loads an artifact of another format than ONNX for measuring speed;
-// its load time covers library, file and weights.
-func openSession(ctx context.Context, req speedRequest) (*loaded, error) {
-	start := time.Now()
-	m, err := sessionModel(req.Dir, req.Format, req.Library)
-	if err != nil {
-		return nil, err
-	}
-	l := &loaded{folder: m.Folder, tok: m.Tokenizer}
-	l.session, err = m.Backend.Open(ctx, m.Folder, infer.OpenOptions{Context: speedContext(m.Folder, req), Threads: req.Threads})
-	if err != nil {
-		return nil, err
-	}
-	l.load = time.Since(start)
-	return l, nil
-}
-
-// speedContext is the context that a measurement of speed needs.
-func speedContext(folder *modeldir.Folder, req speedRequest) int {
-	n := req.Prompt + req.Decode + 16
-	if c := folder.MaxContext(); c > 0 {
-		n = min(n, c)
-	}
-	return n
 }

@@ -5,42 +5,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
 
-	"github.com/llama-pajamas/llama-pajamas/infer"
-	"github.com/llama-pajamas/llama-pajamas/infer/onnxruntime"
-	"github.com/llama-pajamas/llama-pajamas/modeldir"
 	"github.com/llama-pajamas/llama-pajamas/tokenizer"
 	"github.com/llama-pajamas/llama-pajamas/verify"
 )
-
-// openForSpeed loads an artifact; its load time covers library, graph and
-// weights.
-func openForSpeed(ctx context.Context, req speedRequest) (*loaded, error) {
-	if req.Format != formatONNX {
-		return openSession(ctx, req)
-	}
-	l := &loaded{}
-	var err error
-	if l.folder, err = modeldir.Open(req.Dir); err != nil {
-		return nil, err
-	}
-	if l.tok, err = tokenizer.Load(req.Dir); err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	if l.backend, err = onnxruntime.New(onnxruntime.Options{Library: req.Library, Provider: req.Provider}); err != nil {
-		return nil, err
-	}
-	if l.session, err = l.backend.Open(ctx, l.folder, infer.OpenOptions{Context: speedContext(l.folder, req), Threads: req.Threads}); err != nil {
-		l.backend.Close()
-		return nil, err
-	}
-	l.load = time.Since(start)
-	return l, nil
-}
 
 // speedPrompt is n tokens of ordinary text, repeated where n is large.
 func speedPrompt(tok *tokenizer.Tokenizer, n int) ([]int32, error) {
