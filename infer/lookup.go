@@ -20,11 +20,12 @@ import (
 // position of thirty (docs/speculation.md). So a Lookup drafts only where runs
 // of several tokens were found to give the logits of single ones to the last
 // bit: the first drafts of each length are computed both ways. Where they differ
-// there are no drafts, unless Loose was asked for.
+// there are no drafts, unless the options say Loose.
 //
 // A Lookup belongs to one session and, like it, serves one call at a time.
 type Lookup struct {
 	loose   bool
+	noClock bool
 	index   ngrams
 	class   [len(ngramSizes)]estimate
 	cost    [maxDraft + 2]duration // of runs of so many tokens; [1] is a single one
@@ -35,11 +36,20 @@ type Lookup struct {
 	stats   LookupStats       // of the generation under way
 }
 
-// NewLookup makes a Lookup. With loose it drafts even where logits are not the
-// same to the last bit; the text may then be another than without drafts,
-// as it may with another length of chunks or another number of threads.
-func NewLookup(loose bool) *Lookup {
-	l := &Lookup{loose: loose, trials: map[trialKey]*trial{}}
+// LookupOptions of a [Lookup]. The zero value works.
+type LookupOptions struct {
+	// Loose drafts even where logits are not the same to the last bit; the text
+	// may then be another than without drafts, as it may with another length of
+	// chunks.
+	Loose bool
+	// NoClock decides by a rule what runs of several tokens cost, not by the
+	// time they take, so that what is drafted is repeatable. Loose implies it.
+	NoClock bool
+}
+
+// NewLookup makes a Lookup for one session.
+func NewLookup(o LookupOptions) *Lookup {
+	l := &Lookup{loose: o.Loose, noClock: o.Loose || o.NoClock, trials: map[trialKey]*trial{}}
 	for i := range l.inexact {
 		l.inexact[i] = math.MaxInt
 	}
@@ -281,7 +291,7 @@ func (l *Lookup) draft(dst []int32, rows, room, context int) (draft []int32, try
 // relative is the cost of a run of n tokens in single ones. Where drafts
 // can change the text, it must not depend on the clock.
 func (l *Lookup) relative(n int) float64 {
-	if l.loose || l.cost[n] == 0 || l.cost[1] == 0 {
+	if l.noClock || l.cost[n] == 0 || l.cost[1] == 0 {
 		return 1 + 0.22*float64(n-1)
 	}
 	return float64(l.cost[n] / l.cost[1])

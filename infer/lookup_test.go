@@ -185,7 +185,7 @@ func TestLookupChangesNothing(t *testing.T) {
 		}
 		loose := r.IntN(2) == 0
 		plain, drafting := newScripted(rand.New(rand.NewPCG(seed, 8)), seed), newScripted(rand.New(rand.NewPCG(seed, 8)), seed)
-		l := NewLookup(loose)
+		l := NewLookup(LookupOptions{Loose: loose, NoClock: true})
 		prompt := randomPrompt(r)
 		for turn := range 2 {
 			o.Lookup = nil
@@ -213,7 +213,7 @@ func TestLookupSavesRuns(t *testing.T) {
 	for _, loose := range []bool{false, true} {
 		s := &scripted{info: Info{Vocab: 60, MaxContext: 1000, Rows: LookupRows}, faith: 1}
 		prompt := slices.Repeat([]int32{5, 17, 31, 44, 2, 9, 23, 50, 11, 12}, 3)
-		r := outcomeOf(t.Context(), s, prompt, Options{MaxTokens: 300, Lookup: NewLookup(loose)}).result
+		r := outcomeOf(t.Context(), s, prompt, Options{MaxTokens: 300, Lookup: NewLookup(LookupOptions{Loose: loose, NoClock: true})}).result
 		if len(r.TokenIDs) != 300 || s.evals > 120 || r.Lookup.Accepted < 200 {
 			t.Errorf("loose %v: %d tokens in %d evaluations, %+v", loose, len(r.TokenIDs), s.evals, r.Lookup)
 		}
@@ -226,7 +226,7 @@ func TestLookupSavesRuns(t *testing.T) {
 // TestLookupOrdinaryText: where nothing repeats there are few drafts.
 func TestLookupOrdinaryText(t *testing.T) {
 	s := &scripted{info: Info{Vocab: 60, MaxContext: 1000, Rows: LookupRows}}
-	r := outcomeOf(t.Context(), s, randomPrompt(rand.New(rand.NewPCG(1, 1))), Options{MaxTokens: 400, Lookup: NewLookup(true)}).result
+	r := outcomeOf(t.Context(), s, randomPrompt(rand.New(rand.NewPCG(1, 1))), Options{MaxTokens: 400, Lookup: NewLookup(LookupOptions{Loose: true})}).result
 	if len(r.TokenIDs) != 400 || r.Lookup.Runs > 10 {
 		t.Errorf("%d tokens, %+v", len(r.TokenIDs), r.Lookup)
 	}
@@ -241,7 +241,7 @@ func TestLookupFindsRounding(t *testing.T) {
 		return outcomeOf(t.Context(), s, prompt, Options{MaxTokens: 200, Lookup: l, Sampler: SamplerOptions{Seed: 1}})
 	}
 	want := run(0, nil)
-	l := NewLookup(false)
+	l := NewLookup(LookupOptions{NoClock: true})
 	got := run(1e-6, l)
 	if err := got.sameAs(want); err != nil {
 		t.Error(err)
@@ -252,7 +252,7 @@ func TestLookupFindsRounding(t *testing.T) {
 	if st := run(0, l).result.Lookup; st.Trials != 0 || st.Off == "" {
 		t.Errorf("the next generation: %+v", st)
 	}
-	if st := run(1e-6, NewLookup(true)).result.Lookup; st.Accepted < 100 || st.Off != "" {
+	if st := run(1e-6, NewLookup(LookupOptions{Loose: true})).result.Lookup; st.Accepted < 100 || st.Off != "" {
 		t.Errorf("loose: %+v", st)
 	}
 	// Kernels of longer sequences are another matter.
@@ -260,13 +260,13 @@ func TestLookupFindsRounding(t *testing.T) {
 	s := &scripted{info: Info{Vocab: 60, MaxContext: 1000, Rows: LookupRows}, faith: 1}
 	want600 := outcomeOf(t.Context(), s, prompt, long)
 	s = &scripted{info: s.info, faith: 1, noise: 100, from: 2 * blockTokens}
-	long.Lookup = NewLookup(false)
+	long.Lookup = NewLookup(LookupOptions{NoClock: true})
 	got = outcomeOf(t.Context(), s, prompt, long)
 	if err := got.sameAs(want600); err != nil || got.result.Lookup.Accepted < 200 || got.result.Lookup.Off == "" {
 		t.Errorf("inexact from %d tokens on: %v, %+v", s.from, err, got.result.Lookup)
 	}
 	s = &scripted{info: Info{Vocab: 60, MaxContext: 1000}, faith: 1}
-	got = outcomeOf(t.Context(), s, prompt, Options{MaxTokens: 200, Lookup: NewLookup(false), Sampler: SamplerOptions{Seed: 1}})
+	got = outcomeOf(t.Context(), s, prompt, Options{MaxTokens: 200, Lookup: NewLookup(LookupOptions{NoClock: true}), Sampler: SamplerOptions{Seed: 1}})
 	if err := got.sameAs(want); err != nil || got.result.Lookup.Off == "" || got.result.Lookup.Trials != 0 {
 		t.Errorf("a session without rows: %v, %+v", err, got.result.Lookup)
 	}
@@ -287,7 +287,7 @@ func TestLookupInterrupted(t *testing.T) {
 		for _, how := range []string{"cancel", "fail", "leave"} {
 			ctx, cancel := context.WithCancel(t.Context())
 			s := model()
-			o.Lookup = NewLookup(at%2 == 0)
+			o.Lookup = NewLookup(LookupOptions{Loose: at%2 == 0, NoClock: true})
 			wantErr := context.Canceled
 			if how == "cancel" {
 				s.cancel, s.at = cancel, at
@@ -377,7 +377,7 @@ func naive(seq []int32) (class, at int) {
 
 // TestLookupComparesBits: 0 and -0 are equal numbers, and not the same logits.
 func TestLookupComparesBits(t *testing.T) {
-	l := NewLookup(false)
+	l := NewLookup(LookupOptions{NoClock: true})
 	l.try([]int32{1}, []float32{0, 1, 2, 3}, 0)
 	l.compare([]float32{0, 1})
 	l.chosen(1)

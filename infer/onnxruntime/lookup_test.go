@@ -96,7 +96,7 @@ func TestLookupGreedy(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			l := infer.NewLookup(false)
+			l := infer.NewLookup(infer.LookupOptions{NoClock: true})
 			var total infer.LookupStats
 			for i, prompt := range lookupPrompts(tok) {
 				var texts [2][]int32

@@ -196,7 +196,7 @@ func (s *samplingFlags) options(cmd *cobra.Command, folder *modeldir.Folder) (in
 	out := infer.Options{Sampler: o, MaxTokens: s.maxTokens, StopStrings: s.stop}
 	switch s.lookup {
 	case "auto", "loose":
-		out.Lookup = infer.NewLookup(s.lookup == "loose")
+		out.Lookup = infer.NewLookup(infer.LookupOptions{Loose: s.lookup == "loose"})
 	case "", "off":
 	default:
 		return infer.Options{}, usagef(cmd, "--lookup %q: choose auto, loose or off", s.lookup)
