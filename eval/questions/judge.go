@@ -159,15 +159,16 @@ func all(b []bool) bool {
 	return true
 }
 
-// Program is the Python program that tests a generated completion of KindCode:
-// prompt, completion, the source's tests and the call that runs them, as
-// humaneval.yaml and human-eval build it. It exits 0 if the completion passes.
+// Program is the Python program that tests a completion of KindCode, the text that
+// goes on after the prompt of q.Generation: prompt, completion, the source's tests
+// and the call that runs them, as humaneval.yaml and human-eval build it. It comes
+// to its end if the completion passes.
 func (q Question) Program(completion string) (string, error) {
 	if q.Kind != KindCode {
 		return "", fmt.Errorf("program of %s: %w (%s)", q.ID, errKind, q.Kind)
 	}
 	g, _ := q.Generation()
-	return q.Prompt + g.Cut(completion) + "\n" + q.Test + "\ncheck(" + q.EntryPoint + ")\n", nil
+	return g.Prompt + g.Cut(completion) + "\n" + q.Test + "\ncheck(" + q.EntryPoint + ")\n", nil
 }
 
 // JudgeRun judges a run of q.Program: it passed, or why not.

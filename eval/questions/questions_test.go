@@ -136,7 +136,7 @@ func TestWellFormed(t *testing.T) {
 				}
 			}
 		case questions.KindCode:
-			if !generated || len(r) != 1 || !strings.Contains(q.Prompt, "def "+q.EntryPoint+"(") || g.Cut(q.Canonical) != q.Canonical {
+			if !generated || len(r) != 1 || g.Prompt != r[0].Context || r[0].Context+r[0].Continuation != q.Prompt+q.Canonical || !strings.Contains(q.Prompt, "def "+q.EntryPoint+"(") || g.Cut(r[0].Continuation) != r[0].Continuation {
 				t.Errorf("%s: prompt %q, solution %q", q.ID, q.Prompt, q.Canonical)
 			}
 		case questions.KindNumber, questions.KindInstructions:
@@ -172,7 +172,7 @@ func pairs(t *testing.T, q questions.Question) [][2]string {
 	case questions.KindInstructions:
 		return [][2]string{{q.Prompt, ""}}
 	case questions.KindCode:
-		program, err := q.Program(q.Canonical)
+		program, err := q.Program(q.Requests()[0].Continuation)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ type Score struct {
 func (q Question) Requests() []Request {
 	switch {
 	case q.Kind == KindCode:
-		context := strings.TrimRightFunc(q.Prompt, unicode.IsSpace)
+		context := q.context()
 		return []Request{{context, q.Prompt[len(context):] + q.Canonical}}
 	case q.Kind != KindChoice:
 		return nil
@@ -46,6 +46,12 @@ func (q Question) Requests() []Request {
 	}
 	return out
 }
+
+// context is the prompt without the white space at its end. HumanEval's prompts
+// end with a line feed, and the function's body begins with blanks: tokenizers
+// make one token of the two, so that a model never saw a line feed alone before a
+// body, and writes anything but one after it.
+func (q Question) context() string { return strings.TrimRightFunc(q.Prompt, unicode.IsSpace) }
 
 // Generation asks for a text, decoded greedily.
 type Generation struct {
@@ -82,8 +88,8 @@ func (q Question) Generation() (g Generation, ok bool) {
 	switch q.Kind {
 	case KindNumber: // gsm8k.yaml; 256 tokens is the harness's default
 		return Generation{Prompt: q.Prompt, MaxTokens: 256, Until: []string{"Question:", "</s>", "<|im_end|>"}}, true
-	case KindCode: // humaneval.yaml, there with 1024 tokens
-		return Generation{Prompt: q.Prompt, MaxTokens: 384, Until: []string{"\nclass", "\ndef", "\n#", "\nif", "\nprint"}}, true
+	case KindCode: // humaneval.yaml, there with 1024 tokens and the prompt's line feed
+		return Generation{Prompt: q.context(), MaxTokens: 384, Until: []string{"\nclass", "\ndef", "\n#", "\nif", "\nprint"}}, true
 	case KindInstructions: // ifeval.yaml, there with 1280 tokens
 		return Generation{Prompt: q.Prompt, MaxTokens: 512, Chat: true}, true
 	}

@@ -75,13 +75,14 @@ func TestHumanEval(t *testing.T) {
 			continue
 		}
 		n++
+		solution := q.Requests()[0].Continuation // with the prompt's last line feed
 		for _, c := range []struct {
 			completion string
 			pass       bool
 		}{
-			{q.Canonical, true},
-			{q.Canonical + "\n\ndef unrelated():\n    raise SystemExit", true}, // cut at "\ndef"
-			{"    return None\n", false},
+			{solution, true},
+			{solution + "\n\ndef unrelated():\n    raise SystemExit", true}, // cut at "\ndef"
+			{"\n    return None\n", false},
 		}[:map[bool]int{true: 3, false: 1}[n <= 2]] {
 			program, err := q.Program(c.completion)
 			if err != nil {
