@@ -211,12 +211,13 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// order is the rows of a turn: nobody is always first, nor always behind the same.
+// order is the rows of a turn: each pair of turns begins one further, the second of
+// it goes backwards, so that nobody is always first, nor always behind the same.
 func (r *runner) order(turn int) []*row {
 	n := len(r.rows)
 	out := make([]*row, n)
 	for i := range out {
-		out[i] = r.rows[(i+turn)%n]
+		out[i] = r.rows[(i+turn/2)%n]
 	}
 	if turn%2 == 1 {
 		slices.Reverse(out)
@@ -468,22 +469,18 @@ func (r *runner) finish(missing []string) {
 	if !r.keep {
 		rep.Notes = append(rep.Notes, "the artifacts together do not fit the free memory: each was loaded and warmed up anew for every round")
 	}
-	why := map[string][]string{}
-	var order []string
+	var warm groups
 	for _, row := range r.rows {
 		if row.notCold != "" && s.Loads > 0 {
-			if why[row.notCold] == nil {
-				order = append(order, row.notCold)
-			}
-			why[row.notCold] = append(why[row.notCold], row.m.Artifact)
+			warm.add(row.notCold, row.m.Artifact)
 		}
 	}
-	for _, text := range order {
+	for _, g := range warm {
 		which := ""
-		if len(why[text]) < len(r.rows) {
-			which = " of " + strings.Join(why[text], ", ")
+		if len(g.names) < len(r.rows) {
+			which = " of " + strings.Join(g.names, ", ")
 		}
-		rep.Notes = append(rep.Notes, "loads from disk"+which+" were not measured: "+text)
+		rep.Notes = append(rep.Notes, "loads from disk"+which+" were not measured: "+g.key)
 	}
 	rep.Machine.Busy = newStat(busy)
 	rep.Warnings = append(rep.Warnings, warnings(rep)...)

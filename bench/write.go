@@ -266,27 +266,30 @@ func (r *Report) remarks() (out []string) {
 	for _, w := range r.Warnings {
 		out = append(out, "warning: "+w)
 	}
-	for i := range r.Artifacts {
-		if m := &r.Artifacts[i]; m.Error != "" {
-			out = append(out, fmt.Sprintf("%s was not measured: %s", m.Artifact, m.Error))
+	failed := groups{}
+	for _, m := range r.Artifacts {
+		if m.Error != "" {
+			failed.add(m.Error, m.Artifact)
 		}
 	}
-	runtimes := map[string][]string{}
-	var order []string
+	for _, g := range failed {
+		was := "was"
+		if len(g.names) > 1 {
+			was = "were"
+		}
+		out = append(out, fmt.Sprintf("%s %s not measured: %s", strings.Join(g.names, ", "), was, g.key))
+	}
+	var runtimes groups
 	for _, m := range r.ranked() {
 		for _, n := range m.Notes {
 			out = append(out, m.Artifact+": "+n)
 		}
 		if m.Runtime != "" {
-			key := m.Runtime + ", " + m.Provider
-			if runtimes[key] == nil {
-				order = append(order, key)
-			}
-			runtimes[key] = append(runtimes[key], m.Artifact)
+			runtimes.add(m.Runtime+", "+m.Provider, m.Artifact)
 		}
 	}
 	out = append(out, r.Notes...)
-	if len(order) > 0 {
+	if len(runtimes) > 0 {
 		coverage := 0.0
 		for _, m := range r.Artifacts {
 			if m.Decode != nil {
@@ -297,10 +300,29 @@ func (r *Report) remarks() (out []string) {
 			out = append(out, fmt.Sprintf("medians of the rounds, with intervals that hold the median with %.0f %%", 100*coverage))
 		}
 	}
-	for _, key := range order {
-		out = append(out, fmt.Sprintf("%s ran on %s", strings.Join(runtimes[key], ", "), key))
+	for _, g := range runtimes {
+		out = append(out, fmt.Sprintf("%s ran on %s", strings.Join(g.names, ", "), g.key))
 	}
 	return out
+}
+
+// groups are names by what they have in common, in order of first use.
+type groups []struct {
+	key   string
+	names []string
+}
+
+func (g *groups) add(key, name string) {
+	for i := range *g {
+		if (*g)[i].key == key {
+			(*g)[i].names = append((*g)[i].names, name)
+			return
+		}
+	}
+	*g = append(*g, struct {
+		key   string
+		names []string
+	}{key, []string{name}})
 }
 
 // WriteText writes the tables for a terminal.
