@@ -227,13 +227,10 @@ func (g *Generation) step(ctx context.Context, id int32) (next int32, evalErr, e
 	}
 	run, try := l.draft(append(g.drafts[:0], id), info.Rows, room, base)
 	g.drafts = run
-	if len(run) > 1 {
-		if !try {
-			return g.check(ctx, run)
-		}
-		if err := g.try(ctx, run); err != nil {
-			return 0, err, nil
-		}
+	if try {
+		l.try(len(run), base)
+	} else if len(run) > 1 {
+		return g.check(ctx, run)
 	}
 	start := time.Now()
 	logits, err := g.s.Eval(ctx, []int32{id})
@@ -241,10 +238,11 @@ func (g *Generation) step(ctx context.Context, id int32) (next int32, evalErr, e
 		return 0, err, nil
 	}
 	l.took(1, time.Since(start))
-	l.compare(logits)
-	next, err = g.choose(logits, base+1)
-	l.chosen(next)
-	return next, nil, err
+	full := l.record(id, logits)
+	if next, err = g.choose(logits, base+1); full && err == nil {
+		evalErr = g.try(ctx)
+	}
+	return next, evalErr, err
 }
 
 // errRefused ends the reading of a run's rows where the draft was not followed.
@@ -283,26 +281,43 @@ func (g *Generation) check(ctx context.Context, run []int32) (next int32, evalEr
 	return next, nil, err
 }
 
-// try computes a draft in one run and forgets it again; the logits are compared
-// with those of the tokens evaluated alone.
-func (g *Generation) try(ctx context.Context, run []int32) error {
-	l, base := g.o.Lookup, g.s.Len()
-	var rows []float32
+// errDiffers ends the reading of a trial's rows.
+var errDiffers = errors.New("the logits differ")
+
+// try computes the last tokens again in one run and compares the logits. Equal
+// ones stand for equal rows of the cache; else the tokens are evaluated alone
+// once more.
+func (g *Generation) try(ctx context.Context) error {
+	l, t := g.o.Lookup, g.o.Lookup.now
+	before := g.s.Len() - len(t.tokens)
+	if err := g.s.Truncate(before); err != nil {
+		return fmt.Errorf("forget tokens to compute them again: %w", err)
+	}
 	start := time.Now()
-	err := g.s.EvalAll(ctx, run, func(pos int, logits []float32) error {
+	err := g.s.EvalAll(ctx, t.tokens, func(pos int, logits []float32) error {
 		if pos == 0 {
-			l.took(len(run), time.Since(start))
+			l.took(len(t.tokens), time.Since(start))
 		}
-		rows = append(rows, logits...)
+		if !t.same(pos, logits) {
+			return errDiffers
+		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errDiffers) {
 		return err
 	}
-	if err := g.s.Truncate(base); err != nil {
-		return fmt.Errorf("forget a draft: %w", err)
+	l.conclude(err == nil)
+	if err == nil {
+		return nil
 	}
-	l.try(slices.Clone(run[1:]), rows, base)
+	if err := g.s.Truncate(before); err != nil {
+		return fmt.Errorf("forget tokens computed again: %w", err)
+	}
+	for _, id := range t.tokens {
+		if _, err := g.s.Eval(ctx, []int32{id}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -19,8 +19,9 @@ import (
 // 8 bits make of that a difference that changes the likeliest token at one
 // position of thirty (docs/speculation.md). So a Lookup drafts only where runs
 // of several tokens were found to give the logits of single ones to the last
-// bit: the first drafts of each length are computed both ways. Where they differ
-// there are no drafts, unless the options say Loose.
+// bit: before the first draft of a length as many tokens, evaluated alone, are
+// computed again in one run. Where they differ there are no drafts, unless the
+// options say Loose.
 //
 // A Lookup belongs to one session and, like it, serves one call at a time.
 type Lookup struct {
@@ -29,11 +30,11 @@ type Lookup struct {
 	index   ngrams
 	class   [len(ngramSizes)]estimate
 	cost    [maxDraft + 2]duration // of runs of so many tokens; [1] is a single one
-	trials  map[trialKey]*trial
-	inexact [maxDraft + 2]int // block of the context from which on runs of so many tokens are not exact
-	now     *comparison       // under way
-	closed  string            // why there are no drafts any more
-	stats   LookupStats       // of the generation under way
+	exact   map[trialKey]bool      // runs that a trial found exact
+	inexact [maxDraft + 2]int      // block of the context from which on runs of so many tokens are not exact
+	now     *trial                 // under way
+	closed  string                 // why there are no drafts any more
+	stats   LookupStats            // of the generation under way
 }
 
 // LookupOptions of a [Lookup]. The zero value works.
@@ -49,7 +50,7 @@ type LookupOptions struct {
 
 // NewLookup makes a Lookup for one session.
 func NewLookup(o LookupOptions) *Lookup {
-	l := &Lookup{loose: o.Loose, noClock: o.Loose || o.NoClock, trials: map[trialKey]*trial{}}
+	l := &Lookup{loose: o.Loose, noClock: o.Loose || o.NoClock, exact: map[trialKey]bool{}}
 	for i := range l.inexact {
 		l.inexact[i] = math.MaxInt
 	}
@@ -64,7 +65,7 @@ type LookupStats struct {
 	Runs     int // with a draft
 	Drafted  int // tokens in drafts
 	Accepted int // of those
-	Trials   int // drafts computed both ways
+	Trials   int // runs that computed tokens again to compare them
 	// Off says why there were no drafts, "" where there may be some.
 	Off string
 }
@@ -78,7 +79,7 @@ const LookupRows = maxDraft + 1
 const maxDraft = 7
 
 // drafts are the lengths in use: few, as each is tried on its own.
-var drafts = [...]int{1, 3, 7}
+var drafts = [...]int{3, 7}
 
 // ngramSizes are the numbers of last tokens looked for, the longest first;
 // priors is how often what followed is right, before anything was seen.
@@ -205,24 +206,11 @@ const blockTokens = 256
 
 func keyOf(tokens, context int) trialKey { return trialKey{tokens, context / blockTokens} }
 
-// trial is what is known of runs of one kind.
+// trial is tokens evaluated one by one, to be computed again in one run.
 type trial struct {
-	equal uint64 // rows found equal, a bit each
-	done  bool   // all of them
-	tried int
-}
-
-// maxTrials of one kind are made: one whose draft is refused early tells
-// little.
-const maxTrials = 6
-
-// comparison is a draft computed in one run, whose tokens are now evaluated one
-// by one.
-type comparison struct {
-	key   trialKey
-	draft []int32
-	rows  []float32
-	row   int // to compare next
+	key    trialKey
+	tokens []int32
+	rows   []float32 // their logits
 }
 
 // begin prepares for a generation; rows is the session's.
@@ -250,8 +238,8 @@ func (l *Lookup) push(id int32) {
 }
 
 // draft appends to dst what may follow the last token, of which room tokens can
-// be used; try says that it must be computed both ways. context is the length
-// of the sequence evaluated so far.
+// be used; try says that a trial of runs of that length must come first. context
+// is the length of the sequence evaluated so far.
 func (l *Lookup) draft(dst []int32, rows, room, context int) (draft []int32, try bool) {
 	if l.closed != "" || l.now != nil {
 		return dst, false
@@ -276,8 +264,7 @@ func (l *Lookup) draft(dst []int32, rows, room, context int) (draft []int32, try
 			if key.block >= l.inexact[n+1] {
 				continue
 			}
-			t := l.trials[key]
-			if known = t != nil && t.done; !known && (gain < 1.3 || t != nil && t.tried >= maxTrials) {
+			if known = l.exact[key]; !known && gain < 1.3 {
 				continue // not worth a trial
 			}
 		}
@@ -304,56 +291,38 @@ func (l *Lookup) took(tokens int, t time.Duration) {
 	}
 }
 
-// try begins a comparison: rows are the logits of a run of draft and the token
-// before it.
-func (l *Lookup) try(draft []int32, rows []float32, context int) {
-	key := keyOf(len(draft)+1, context)
-	t := l.trials[key]
-	if t == nil {
-		t = &trial{}
-		l.trials[key] = t
+// try begins a trial: the next tokens are recorded.
+func (l *Lookup) try(tokens, context int) { l.now = &trial{key: keyOf(tokens, context)} }
+
+// record notes a token evaluated alone and its logits, where a trial is on; full
+// says that it has all of its tokens.
+func (l *Lookup) record(id int32, logits []float32) (full bool) {
+	if l.now == nil {
+		return false
 	}
-	t.tried++
-	l.stats.Trials++
-	l.now = &comparison{key: key, draft: draft, rows: rows}
+	l.now.tokens = append(l.now.tokens, id)
+	l.now.rows = append(l.now.rows, logits...)
+	return len(l.now.tokens) == l.now.key.tokens
 }
 
-// compare looks at the logits of a token evaluated alone.
-func (l *Lookup) compare(logits []float32) {
-	c := l.now
-	if c == nil {
-		return
-	}
-	t := l.trials[c.key]
-	for i, v := range c.rows[c.row*len(logits):][:len(logits)] {
-		if math.Float32bits(v) != math.Float32bits(logits[i]) {
-			l.conclude(false)
-			return
+// same compares row i of the trial to the last bit.
+func (t *trial) same(i int, logits []float32) bool {
+	for j, v := range t.rows[i*len(logits):][:len(logits)] {
+		if math.Float32bits(v) != math.Float32bits(logits[j]) {
+			return false
 		}
 	}
-	t.equal |= 1 << c.row
-	c.row++
-	if t.equal == 1<<c.key.tokens-1 {
-		t.done = true
-	}
-	if c.row == c.key.tokens {
-		l.conclude(true)
-	}
+	return true
 }
 
-// chosen ends a comparison whose next token is another.
-func (l *Lookup) chosen(id int32) {
-	if c := l.now; c != nil && (c.row > len(c.draft) || c.draft[c.row-1] != id) {
-		l.conclude(true)
-	}
-}
-
-// conclude ends the comparison under way. Where a kernel differs, one for longer
-// sequences is taken to differ too.
+// conclude ends the trial. Where a kernel differs, one for longer sequences is
+// taken to differ too.
 func (l *Lookup) conclude(equal bool) {
 	key := l.now.key
 	l.now = nil
+	l.stats.Trials++
 	if equal {
+		l.exact[key] = true
 		return
 	}
 	l.inexact[key.tokens] = min(l.inexact[key.tokens], key.block)
