@@ -169,11 +169,9 @@ func (r *runner) run(ctx context.Context) error {
 	_, missing := hardware.EnergyCounters()
 	before := readThrottle(os.DirFS("/"))
 	bandwidth := 0.0
-	measureBandwidth := func() {
-		for range 3 {
-			if r.o.Bandwidth != nil && ctx.Err() == nil {
-				bandwidth = max(bandwidth, r.o.Bandwidth(ctx, s.Threads))
-			}
+	measureBandwidth := func() { // again and again: others may be using it at any one time
+		if r.o.Bandwidth != nil && ctx.Err() == nil {
+			bandwidth = max(bandwidth, r.o.Bandwidth(ctx, s.Threads))
 		}
 	}
 	measureBandwidth()
@@ -187,6 +185,7 @@ func (r *runner) run(ctx context.Context) error {
 		}
 	}
 	for turn := range s.Repetitions + 1 {
+		measureBandwidth()
 		for _, row := range r.order(turn) {
 			if err := r.round(ctx, row, turn); err != nil {
 				return err

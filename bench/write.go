@@ -438,8 +438,10 @@ func seconds(v float64) string {
 		return fmt.Sprintf("%.2f s", v)
 	case v >= 0.1:
 		return fmt.Sprintf("%.0f ms", 1e3*v)
+	case v >= 0.01:
+		return fmt.Sprintf("%.1f ms", 1e3*v)
 	}
-	return fmt.Sprintf("%.3g ms", 1e3*v)
+	return fmt.Sprintf("%.2f ms", 1e3*v)
 }
 
 func decimals(v float64, places int) string {
