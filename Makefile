@@ -5,7 +5,7 @@ GO     ?= go
 TOOL    = $(GO) tool -modfile=go.tools.mod
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: all build install demo test oracle race lint cross fuzz bench bench-peers quality generate release clean
+.PHONY: all build install demo comparison test oracle race lint cross fuzz bench bench-peers quality generate release clean
 
 all: build
 
@@ -19,6 +19,15 @@ demo: build       ## fetch the runtime and the sample model, convert to int4, as
 	bin/llama-pajamas-run-onnx setup
 	bin/llama-pajamas-quant convert --model "$$(bin/llama-pajamas-run-onnx setup --sample)" --output models/smollm2-135m --target-eps CPU --target-precisions int4 --no-base --force
 	echo "What is the capital of France?" | bin/llama-pajamas-run-onnx chat --model models/smollm2-135m/onnx/cpu/int4/model.onnx --backend cpu --temperature 0
+
+comparison: build ## the sample in every format: one page of size, loss, speed and answers
+	bin/llama-pajamas-run setup --backend cpu
+	bin/llama-pajamas-run setup --backend llama.cpp
+	-bin/llama-pajamas-run setup --backend mlx # without it the page says so
+	bin/llama-pajamas-quant convert --model "$$(bin/llama-pajamas-run-onnx setup --sample)" --output models/comparison --formats gguf,mlx,onnx --target-eps CPU,TensorRT,CoreML --gguf-precision Q8_0,Q4_K_M --no-base --force
+	bin/llama-pajamas-quant compare --model models/comparison --quick --rounds 3 --num-questions $(QUESTIONS) --max-tokens 128 --output models/comparison/BENCHMARK_COMPARISON.md
+
+QUESTIONS = 12
 
 test: oracle      ## every test: unit, fuzz seeds, oracles
 	LLAMA_PAJAMAS_ORACLE=require $(GO) test -p 2 -timeout 30m ./...

@@ -59,6 +59,7 @@ func fixture() *Page {
 			Total:      Score{right, 12, &Estimate{float64(right) / 12, float64(right)/12 - 0.25, float64(right)/12 + 0.25}},
 			Categories: []Score{{right / 2, 6, nil}, {right - right/2, 6, nil}},
 		}
+		row.Questions.Reference = i == 0
 		if i > 0 {
 			row.Questions.Difference, row.Questions.P = &Estimate{float64(right-7) / 12, float64(right-7)/12 - 0.1, float64(right-7)/12 + 0.1}, 0.625
 		}

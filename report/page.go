@@ -159,6 +159,9 @@ type Row struct {
 type Questions struct {
 	Total      Score   `json:"total"`
 	Categories []Score `json:"categories,omitempty"`
+	// Reference marks the answers that the others are compared with: those of the
+	// most exact artifact, which need not be the reference of losses.
+	Reference bool `json:"is_reference,omitempty"`
 	// Difference to the reference's accuracy on the same questions, and the
 	// p-value of McNemar's exact test; nil where there is no reference.
 	Difference *Estimate `json:"difference,omitempty"`

@@ -108,7 +108,7 @@ func (p *Page) columns() []column {
 			return estimate(r.Questions.Total.Accuracy, questionsText(r))
 		}},
 		{head: "Beside reference", unit: "points", about: "difference to the reference's accuracy on the same questions, and McNemar's p", numeric: true, cell: func(r *Row) cell {
-			if r.Reference || r.Questions == nil {
+			if r.Questions == nil {
 				return cell{figure: differenceText(r)}
 			}
 			return estimate(r.Questions.Difference, differenceText(r))

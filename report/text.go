@@ -177,7 +177,7 @@ func (s Score) text() figure {
 
 // differenceText is the paired difference, in points of a hundred.
 func differenceText(r *Row) figure {
-	if r.Reference {
+	if r.Questions != nil && r.Questions.Reference {
 		return figure{Value: "reference"}
 	}
 	if r.Questions == nil || r.Questions.Difference == nil {

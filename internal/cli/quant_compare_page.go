@@ -240,7 +240,7 @@ func (v *comparison) questionsOf(a *artifactEvidence, missing reasons) *report.Q
 		return nil
 	}
 	q := found.Questions
-	out := &report.Questions{Total: score(&q.Total)}
+	out := &report.Questions{Total: score(&q.Total), Reference: a.Artifact == v.eval.Reference}
 	for _, name := range categories(v.eval) {
 		out.Categories = append(out.Categories, score(q.Score(name)))
 	}
@@ -368,6 +368,9 @@ func (v *comparison) settings(c *common, o compareOptions) (out []report.Fact) {
 			code = "was run"
 		}
 		add("model-written code", "%s", code)
+		if v.eval.Reference != "" {
+			add("answers beside", "those of %s, which is the most exact that was asked", v.eval.Reference)
+		}
 	}
 	return out
 }
