@@ -321,14 +321,15 @@ func TestPromptFails(t *testing.T) {
 	if _, err := NewPrompter(chatFolder(t, ""), tok); !errors.Is(err, modeldir.ErrNoTemplate) {
 		t.Errorf("no template: %v", err)
 	}
-	if _, err := NewPrompter(chatFolder(t, "{% for %}"), tok); err == nil {
-		t.Error("a broken template is accepted")
+	broken := chatFolder(t, "{% for %}")
+	if _, err := NewPrompter(broken, tok); err == nil || !strings.HasPrefix(err.Error(), "model folder "+broken.Dir+": chat template, line 1: TemplateSyntaxError: ") {
+		t.Errorf("a broken template gives %v", err)
 	}
 	p, err := NewPrompter(chatFolder(t, "{{ raise_exception('roles must alternate') }}"), tok)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Prompt(t.Context(), Request{Messages: user("x")}); err == nil || !strings.Contains(err.Error(), "roles must alternate") {
+	if _, err := p.Prompt(t.Context(), Request{Messages: user("x")}); err == nil || !strings.HasSuffix(err.Error(), ": chat template, line 1 refused the conversation: roles must alternate") {
 		t.Errorf("raise_exception gives %v", err)
 	}
 }

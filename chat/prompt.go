@@ -67,8 +67,8 @@ func NewPrompter(folder *modeldir.Folder, tok *tokenizer.Tokenizer) (*Prompter, 
 		if err != nil {
 			return nil, err
 		}
-		if *dst, err = chattemplate.Parse("chat template", source); err != nil {
-			return nil, fmt.Errorf("read the chat template of %s: %w", folder.Dir, err)
+		if *dst, err = chattemplate.Parse("", source); err != nil {
+			return nil, fmt.Errorf("model folder %s: %w", folder.Dir, err)
 		}
 	}
 	return p, nil
