@@ -160,11 +160,12 @@ func (g *ngrams) find() (class, at int, ok bool) {
 // follow appends n tokens to dst: those behind at and, beyond the end of the
 // sequence, those of the draft itself, as a text that repeats itself goes on.
 func (g *ngrams) follow(dst []int32, at, n int) []int32 {
+	first := len(dst)
 	for i := range n {
 		if at+i < len(g.seq) {
 			dst = append(dst, g.seq[at+i])
 		} else {
-			dst = append(dst, dst[at+i-len(g.seq)])
+			dst = append(dst, dst[first+at+i-len(g.seq)])
 		}
 	}
 	return dst
@@ -266,6 +267,9 @@ func (l *Lookup) draft(dst []int32, rows, room, context int) (draft []int32, try
 			}
 			if known = l.exact[key]; !known && gain < 1.3 {
 				continue // not worth a trial
+			}
+			if !known {
+				gain *= 0.85 // what is known is used, where it is nearly as good
 			}
 		}
 		if gain > best {

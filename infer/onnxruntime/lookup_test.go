@@ -104,7 +104,7 @@ func TestLookupGreedy(t *testing.T) {
 					if err := s.Truncate(0); err != nil {
 						t.Fatal(err)
 					}
-					r, err := infer.Generate(s, nil, prompt, infer.Options{MaxTokens: 60, Lookup: lookup}).Run(t.Context(), nil)
+					r, err := infer.Generate(s, nil, prompt, infer.Options{MaxTokens: 40, Lookup: lookup}).Run(t.Context(), nil)
 					if err != nil {
 						t.Fatal(err)
 					}
