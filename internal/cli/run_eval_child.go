@@ -229,6 +229,10 @@ func (c *common) openEval(ctx context.Context, req askRequest, folder *modeldir.
 		if m.Session, err = b.Open(ctx, folder, open); err != nil {
 			return m, nil, err
 		}
+		m.Batch, err = llamacpp.NewBatch(ctx, m.Session, evalSlots())
+		if err = batchless(err); err != nil {
+			return m, nil, errors.Join(err, m.Session.Close())
+		}
 	case formatMLX:
 		b, err := mlxlm.New(mlxlm.Options{Python: req.Library})
 		if err != nil {
@@ -252,8 +256,7 @@ func (c *common) openEval(ctx context.Context, req askRequest, folder *modeldir.
 			return m, nil, err
 		}
 		m.Batch, err = onnxruntime.NewBatch(ctx, m.Session, evalSlots())
-		var not *tensor.UnsupportedError
-		if err != nil && !errors.As(err, &not) {
+		if err = batchless(err); err != nil {
 			err = errors.Join(err, m.Session.Close())
 			b.Close()
 			return m, nil, err
@@ -270,6 +273,15 @@ func (c *common) openEval(ctx context.Context, req askRequest, folder *modeldir.
 		}
 		return err
 	}, nil
+}
+
+// batchless is nil where a model is merely one that has no batches.
+func batchless(err error) error {
+	var not *tensor.UnsupportedError
+	if errors.As(err, &not) {
+		return nil
+	}
+	return err
 }
 
 // evalSlots is how many answers are written at once: enough for the weights to be
