@@ -83,6 +83,9 @@ func fetch(ctx context.Context, p Pin, dir string, o SetupOptions) (string, erro
 		return "", fmt.Errorf("make a download folder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
+	if tmp, err = filepath.Abs(tmp); err != nil { // the tool works in another folder
+		return "", fmt.Errorf("find the download folder: %w", err)
+	}
 	platform := ""
 	if p.OS != "" {
 		platform = " for " + p.OS + "/" + p.Arch

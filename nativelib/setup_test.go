@@ -364,6 +364,11 @@ func TestDownloadOnly(t *testing.T) {
 	if entries, _ := os.ReadDir(w.o.DownloadOnly); len(entries) != 1 {
 		t.Errorf("%d files, want the archive alone", len(entries))
 	}
+	t.Chdir(t.TempDir())
+	w.o.DownloadOnly = "usb" // as users name folders
+	if in, err = w.o.run(t.Context(), w.pin, nil); err != nil || in.Path != filepath.Join("usb", w.pin.File) {
+		t.Errorf("a relative folder: %+v, %v", in, err)
+	}
 	_, err = Setup(t.Context(), SetupOptions{DownloadOnly: t.TempDir(), Backend: "tpu"})
 	wantError(t, err, `backend "tpu" is not known`)
 	_, err = Setup(t.Context(), SetupOptions{DownloadOnly: "x", From: "y"})
