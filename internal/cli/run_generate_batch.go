@@ -225,7 +225,7 @@ func (g *batchGeneration) run(ctx context.Context, batch infer.Batch) error {
 	}
 	bar.finish(true)
 	took := time.Since(start)
-	g.c.note("%d answers · %d tokens · %.1f tokens/s in all, %d at once · %.1f s", len(g.lines), g.tokens, float64(g.tokens)/took.Seconds(), batch.Slots(), took.Seconds())
+	g.c.note("%s · %d tokens · %.1f tokens/s in all, %d at once · %.1f s", plural(len(g.lines), "answer"), g.tokens, float64(g.tokens)/took.Seconds(), batch.Slots(), took.Seconds())
 	if g.failed > 0 {
 		return fmt.Errorf(`%d of %d prompts could not be answered: see "error" in the output`, g.failed, len(g.lines))
 	}

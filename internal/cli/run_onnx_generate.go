@@ -43,6 +43,9 @@ can; that makes more tokens a second in all than one after the other.`,
 				}
 				return runGenerateBatch(cmd.Context(), c, cmd, o)
 			}
+			if cmd.Flags().Changed("output") || cmd.Flags().Changed("batch") {
+				return usagef(cmd, "--output and --batch go with --prompts")
+			}
 			return runGenerate(cmd.Context(), c, cmd, o, args)
 		})
 	o.opener.bind(cmd)
