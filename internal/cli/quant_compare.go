@@ -31,7 +31,7 @@ type compareOptions struct {
 	seed            uint64
 	maxTokens       int
 	allowCode       bool
-	resume          bool
+	resume, raw     bool
 }
 
 func compareCommand(c *common) *cobra.Command {
@@ -71,6 +71,7 @@ alone; or, into a folder, `+report.DefaultName+`.md and what belongs to it.`,
 	f.Uint64Var(&o.seed, "seed", 0, "which of the questions are asked, where not all are; 0 takes the first of the set")
 	f.IntVar(&o.maxTokens, "max-tokens", eval.DefaultMaxTokens, "longest answer in tokens, where the question allows more; 0 for the question's own limit")
 	f.BoolVar(&o.allowCode, "allow-code-execution", false, "run programs that the model wrote, in a process without network, with limits of\ntime and memory; without it the likelihood of the right program is measured")
+	f.BoolVar(&o.raw, "raw", true, "keep every single value, prompts and answers among them, beside the page;\n--raw=false leaves them out")
 	f.BoolVar(&o.resume, "resume", false, "go on with the questions of an interrupted run of the same --output")
 	return cmd
 }
@@ -82,7 +83,7 @@ func (o *compareOptions) check(cmd *cobra.Command) error {
 	case o.rounds < 0 || o.prompt < 1 || o.decoded < 2 || o.loads < 0:
 		return usagef(cmd, "--rounds %d, --loads %d, --prompt-tokens %d, --decode-tokens %d: want 0 or more rounds and loads, a prompt of 1 token or more, and 2 or more after it", o.rounds, o.loads, o.prompt, o.decoded)
 	case o.resume && (o.questions == 0 || o.questionsFile() == ""):
-		return usagef(cmd, "--resume needs --num-questions and the --output, a .md file or a folder, of the run to go on with")
+		return usagef(cmd, "--resume needs --num-questions and the --output, a .md file or a folder, of the run to go on with, without --raw=false")
 	}
 	if o.questions != 0 {
 		req := o.evalRequest()
@@ -164,9 +165,11 @@ func (c *common) writePage(ctx context.Context, cmd *cobra.Command, o compareOpt
 	if err != nil {
 		return err
 	}
-	raw, err := v.raw()
-	if err != nil {
-		return err
+	var raw []report.File
+	if o.raw {
+		if raw, err = v.raw(); err != nil {
+			return err
+		}
 	}
 	written, err := report.Write(to, v.page(ctx, c, cmd, o), raw)
 	c.note("written: %s", strings.Join(written, ", "))
@@ -317,7 +320,7 @@ func (o *compareOptions) evalRequest() evalRequest {
 
 // questionsFile is where the answers go, "" where the page has no folder.
 func (o *compareOptions) questionsFile() string {
-	if o.output == "" {
+	if o.output == "" || !o.raw {
 		return ""
 	}
 	to, err := report.ParseOutput(o.output)
