@@ -46,6 +46,9 @@ type Settings struct {
 	// MaxTokens bounds an answer where the question's own limit is larger; 0 for
 	// none.
 	MaxTokens int `json:"max_tokens,omitempty"`
+	// Context is the longest sequence of any artifact, to which prompts are cut
+	// for all; 0 where it is not known.
+	Context int `json:"context,omitempty"`
 
 	// Definitions of perplexity, such as "llama.cpp:512" and
 	// "huggingface:1024:512". The first is also how a text is cut where logits

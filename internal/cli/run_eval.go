@@ -21,7 +21,6 @@ import (
 	"github.com/llama-pajamas/llama-pajamas/eval/runcode"
 	"github.com/llama-pajamas/llama-pajamas/fidelity"
 	"github.com/llama-pajamas/llama-pajamas/infer/llamacpp"
-	"github.com/llama-pajamas/llama-pajamas/infer/mlxlm"
 	"github.com/llama-pajamas/llama-pajamas/modeldir"
 )
 
@@ -142,7 +141,7 @@ func (r *evalRequest) check() error {
 		return fmt.Errorf("--max-tokens %d: use 0 for the question's own limit, or more", r.MaxTokens)
 	case r.Tokens < 0:
 		return fmt.Errorf("--tokens %d: use 0 for the whole text, or more", r.Tokens)
-	case r.Questions == 0 && len(r.definitions()) == 0:
+	case r.Questions == 0 && len(r.definitions()) == 0 && (r.Reference == "" || r.Reference == "none"):
 		return errors.New("neither questions nor perplexity: nothing is left to measure")
 	}
 	if r.Output != "" {
@@ -247,20 +246,20 @@ func (c *common) evaluate(ctx context.Context, req evalRequest) (_ *eval.Report,
 		return nil, err
 	}
 	missing := c.probe(ctx).Missing
-	context := 0
+	limit := c.Context
 	for _, a := range chosen {
 		if e.add(found, a, missing) == "" {
 			continue
 		}
-		if n := contextOf(a.Format, found.path(a)); n > 0 && (context == 0 || n < context) {
-			context = n
+		if n := contextOf(ctx, a.Format, found.path(a)); n > 0 && (limit == 0 || n < limit) {
+			limit = n
 		}
 	}
 	if e.temp, err = tempFolder(found.root); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(e.temp)) }()
-	if err := e.settings(context); err != nil {
+	if err := e.settings(limit); err != nil {
 		return nil, err
 	}
 	if req.AllowCode && len(e.options.Questions) > 0 {
@@ -285,19 +284,17 @@ func (c *common) machineLine(ctx context.Context) string {
 
 // contextOf is the longest sequence of an artifact's model, 0 where it is not
 // known.
-func contextOf(format, path string) int {
-	var f *modeldir.Folder
-	var err error
-	switch format {
-	case formatGGUF:
-		f, _, err = llamacpp.OpenText(path)
-	case formatMLX:
-		f, _, err = mlxlm.OpenText(path)
-	default:
-		f, err = modeldir.OpenFiles(path)
+func contextOf(ctx context.Context, format, path string) int {
+	if format == formatGGUF {
+		facts, err := llamacpp.Check(ctx, path)
+		if err != nil {
+			return 0 // opening it will say why
+		}
+		return facts.Context
 	}
+	f, _, err := openText(format, path)
 	if err != nil {
-		return 0 // opening it will say why
+		return 0
 	}
 	return f.MaxContext()
 }
@@ -439,10 +436,10 @@ func (e *evaluation) mostExact(found artifacts, chosen []modeldir.Artifact) stri
 }
 
 // settings fills in what decides figures.
-func (e *evaluation) settings(context int) error {
+func (e *evaluation) settings(limit int) error {
 	r := e.req
 	s := eval.Settings{
-		NumQuestions: r.Questions, Seed: r.Seed, CodeExecution: r.AllowCode, MaxTokens: r.MaxTokens,
+		NumQuestions: r.Questions, Seed: r.Seed, CodeExecution: r.AllowCode, MaxTokens: r.MaxTokens, Context: limit,
 		Reference: cmp.Or(e.options.Reference, e.options.ReferenceName),
 	}
 	var err error
@@ -452,7 +449,7 @@ func (e *evaluation) settings(context int) error {
 			return err
 		}
 	}
-	if s.Definitions, err = resolve(r.definitions(), context); err != nil {
+	if s.Definitions, err = resolve(r.definitions(), limit); err != nil {
 		return err
 	}
 	if e.options.ReferenceLogits != "" {

@@ -97,7 +97,7 @@ const askChild = "ask-questions"
 func (e *evaluation) ask(ctx context.Context, a eval.Artifact, qs []questions.Question, each func(eval.Record, float64) error) (bool, error) {
 	req := askRequest{
 		Format: a.Format, Path: e.paths[a.Path], Library: e.forQuestions[a.Path], Provider: providerOf(a.Target),
-		Threads: e.c.Threads, Context: e.c.Context, MaxTokens: e.req.MaxTokens, AllowCode: e.req.AllowCode,
+		Threads: e.c.Threads, Context: e.options.Settings.Context, MaxTokens: e.req.MaxTokens, AllowCode: e.req.AllowCode,
 	}
 	for _, q := range qs {
 		req.Questions = append(req.Questions, q.ID)

@@ -46,7 +46,7 @@ func evalHeadline(r *eval.Report) string {
 	if len(s.Definitions) > 0 {
 		of := "the whole text"
 		if s.Tokens > 0 {
-			of = fmt.Sprintf("%d tokens of the text", s.Tokens)
+			of = fmt.Sprintf("up to %d tokens of the text", s.Tokens)
 		}
 		parts = append(parts, of+" ("+s.Text+")")
 	}
