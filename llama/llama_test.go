@@ -229,7 +229,7 @@ func TestDecode(t *testing.T) {
 	if piece, err := m.Piece(best, false); err != nil || piece != " Paris" {
 		t.Errorf("the capital of France is %q, %v", piece, err)
 	}
-	// Forgotten and evaluated one by one, the rows are the same.
+	// Forgotten and evaluated one by one, the rows are alike.
 	if err := c.Forget(2); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,9 @@ func TestDecode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := distance(row, rows[i]); d > 1e-2 {
+		// Not to the last bit: some processors have other kernels for one token,
+		// and a last bit of an activation may become a step of its 8.
+		if d := distance(row, rows[i]); d > 1.5 || argmax(row) != argmax(rows[i]) {
 			t.Errorf("row %d differs by %g", i, d)
 		}
 	}
