@@ -105,6 +105,7 @@ func runGenerate(ctx context.Context, c *common, cmd *cobra.Command, o generateO
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return explain(err)
 	}
+	c.noteLookup(cmd, r)
 	if o.json {
 		if jsonErr := printJSON(c.Out, generateResult(l, r)); jsonErr != nil {
 			return jsonErr
@@ -198,6 +199,9 @@ func speedLine(r infer.Result, s infer.Session) string {
 	}
 	line += fmt.Sprintf(" · %.0f tokens/s · %.2f s to the first token · context %d of %d",
 		r.Timings.PrefillRate(), r.Timings.FirstToken.Seconds(), s.Len(), s.Info().MaxContext)
+	if st := r.Lookup; st.Runs > 0 {
+		line += fmt.Sprintf(" · %d of %d tokens foreseen", st.Accepted, st.Drafted)
+	}
 	switch r.Reason {
 	case infer.FinishLength:
 		line += " · stopped at --max-tokens"
