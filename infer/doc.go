@@ -4,7 +4,8 @@
 // A [Session] is one sequence with its KV cache; infer/onnxruntime makes
 // them. [Generate] drives it. The samplers follow Hugging Face's order and
 // meaning of the options (see [SamplerOptions]), as generation_config.json is
-// written for it. There is no batching and no beam search here, and no chat:
+// written for it. [GenerateBatch] drives several
+// sequences of a [Batch]. There is no beam search here, and no chat:
 // messages become prompts in package chat.
 //
 // A session, a sampler and a running generation belong to one goroutine at a

@@ -31,7 +31,8 @@
 // over for the next of [Chain], with a warning that says why.
 //
 // Every execution provider has a file of its own (cpu.go, cuda.go, tensorrt.go,
-// coreml.go) and a row in provider.go. Batches, beams and sliding-window caches
+// coreml.go) and a row in provider.go. [NewBatch] makes several
+// sequences of a session's graphs for the CPU. Beams and sliding-window caches
 // are not done.
 //
 // A Backend may be used by many goroutines, a session by one at a time. The
