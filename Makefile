@@ -38,7 +38,7 @@ oracle:           ## the reference programs, in an environment of their own
 race:             ## the race detector, over the packages with goroutines
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(RACE)
 
-RACE = ./convert/... ./infer/... ./llama/... ./autoselect/... ./chat/... ./ort/... ./tokenizer/... ./chattemplate/... ./nativelib/... ./checkpoint/... ./verify/... ./internal/cli/...
+RACE = ./convert/... ./infer/... ./llama/... ./autoselect/... ./chat/... ./ort/... ./tokenizer/... ./chattemplate/... ./nativelib/... ./checkpoint/... ./verify/... ./internal/cli/... ./bench ./eval
 
 lint:
 	@out="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$out" || { echo "gofmt differs in: $$out"; exit 1; }
