@@ -155,7 +155,8 @@ func TestVerdicts(t *testing.T) {
 		{"write too much", "f = open('a', 'wb')\nf.write(bytes(2 << 20))\nf.flush()\n", "File too large"},
 		{"fill the working folder", "for i in range(64): open(str(i), 'wb').write(bytes(1 << 20))\n", "No space left"},
 		{"write outside", fmt.Sprintf("open(%q, 'w')\n", outside), "Error"},
-		{"write beside the test", fmt.Sprintf("open(%q, 'w')\n", filepath.Join(here, "outside")), "Read-only file system"},
+		// Read-only, or not there at all: a checkout may lie in a hidden folder.
+		{"write beside the test", fmt.Sprintf("open(%q, 'w')\n", filepath.Join(here, "outside")), "Error"},
 		{"write to the root", "open('/outside', 'w')\n", "Read-only file system"},
 		{"mount again", "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.mount(b'none', b'/', None, 0x20, None) == 0\n", "AssertionError"},
 		{"read what is hidden", fmt.Sprintf("open(%q)\n", secret), "FileNotFoundError"},
