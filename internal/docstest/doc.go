@@ -17,8 +17,8 @@
 //	```text usage   synopses: [ ] and | are taken away, then commands and flags
 //	                must exist
 //	```text message one message of our programs a line; see below
-//	```json         must parse; so must yaml. A go block that has a package clause
-//	                must pass go vet, another must parse
+//	```json         must parse; so must yaml, and each line of jsonl. A go block
+//	                that has a package clause must pass go vet, another must parse
 //	```dockerfile   instructions must exist, RUN lines are checked as sh, and so is
 //	                what ENTRYPOINT and CMD start
 //	```systemd      sections and keys of a unit must exist, Exec lines are checked as sh

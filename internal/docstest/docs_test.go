@@ -149,6 +149,12 @@ func check(t *testing.T, repo *Repository, source *Source, b Block, dir string) 
 		fail(YAML(b.Text))
 	case "json":
 		fail(JSON(b.Text))
+	case "jsonl":
+		for i, line := range strings.Split(b.Text, "\n") {
+			if err := JSON(line); strings.TrimSpace(line) != "" && err != nil {
+				out.add(i, "%v", err)
+			}
+		}
 	case "go":
 		if strings.HasPrefix(b.Text, "package ") || strings.Contains(b.Text, "\npackage ") {
 			fail(vet(t, b.Text))
