@@ -23,7 +23,7 @@ demo: build       ## fetch the runtime and the sample model, convert to int4, as
 comparison: build ## the sample in every format: one page of size, loss, speed and answers
 	bin/llama-pajamas-run setup --backend cpu
 	bin/llama-pajamas-run setup --backend llama.cpp
-	-bin/llama-pajamas-run setup --backend mlx # without it the page says so
+	@if [ "$$(uname)" = Darwin ]; then bin/llama-pajamas-run setup --backend mlx; else echo "MLX files are written and not run: without Metal mlx-lm takes minutes for what the others do in seconds"; fi
 	bin/llama-pajamas-quant convert --model "$$(bin/llama-pajamas-run-onnx setup --sample)" --output models/comparison --formats gguf,mlx,onnx --target-eps CPU,TensorRT,CoreML --gguf-precision Q8_0,Q4_K_M --no-base --force
 	bin/llama-pajamas-quant compare --model models/comparison --quick --rounds 3 --num-questions $(QUESTIONS) --max-tokens 128 --output models/comparison/BENCHMARK_COMPARISON.md
 
