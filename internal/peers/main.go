@@ -159,6 +159,7 @@ func run(ctx context.Context, args []string) error {
 		f.IntVar(&o.generate, "generate", 128, "tokens to generate")
 		f.StringVar(&o.text, "text", "../shared/data/wikitext-2-raw/wiki.test.raw", "text whose beginning is the prompt")
 		f.StringVar(&o.match, "match", "", "measure only artifacts whose maker and name match this regular expression")
+		f.BoolVar(&o.mlx, "mlx", false, "measure mlx-lm too, in one round: without Metal a prompt of 512 tokens takes it minutes")
 		todo = func() error { o.setup = common; return speed(ctx, o) }
 	case "convert":
 		o := convertOptions{}

@@ -41,6 +41,7 @@ type speedOptions struct {
 	setup
 	rounds, passes, prompt, generate int
 	text, match                      string
+	mlx                              bool
 }
 
 // speed measures all contenders in rounds. A round starts a fresh process for
@@ -132,7 +133,7 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 				argv: []string{shop.python, "-c", llamaScript, shop.llamaLib, "speed", a.path, prompt, n, threads, strconv.Itoa(i)}})
 		}
 	}
-	for _, more := range []func(context.Context, *workshop, *sample, string) ([]*contender, error){o.mlx, o.ollama} {
+	for _, more := range []func(context.Context, *workshop, *sample, string) ([]*contender, error){o.mlxContender, o.ollamaContender} {
 		list, err := more(ctx, shop, s, prompt)
 		if err != nil {
 			return nil, err
@@ -149,19 +150,20 @@ func (o *speedOptions) contenders(ctx context.Context, shop *workshop, s *sample
 }
 
 // mlxRounds is how often mlx-lm is run: on a processor without Metal it reads a
-// prompt at the speed it writes, a minute a pass.
+// prompt of 512 tokens in minutes.
 const mlxRounds = 1
 
-// mlx is mlx-lm on the file that its own converter makes by default.
-func (o *speedOptions) mlx(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
+// mlxContender is mlx-lm on the file that its own converter makes by default.
+func (o *speedOptions) mlxContender(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
 	a := &artifact{Maker: mlxlm, Name: "4bit"}
-	if !o.wants(a, o.match) {
+	if !o.mlx || !o.wants(a, o.match) {
 		return nil, nil
 	}
-	python, err := oracle.Install(ctx, o.log) // has mlx-lm, the bench environment has not
+	venv, err := oracle.Install(ctx, o.log) // has mlx-lm, the bench environment has not
 	if err != nil {
 		return nil, err
 	}
+	python := filepath.Join(venv, "bin", "python")
 	a.path = filepath.Join(shop.dir, s.Name, "peers", "mlx-lm-4bit")
 	err = once(a.path, func(tmp string) error {
 		o.note("building %s of the %s sample", a.label(), s.Name)
@@ -173,10 +175,10 @@ func (o *speedOptions) mlx(ctx context.Context, shop *workshop, s *sample, promp
 	return []*contender{{artifact: *a, rounds: mlxRounds, argv: []string{python, "-c", mlxScript, "speed", a.path, prompt, strconv.Itoa(o.generate)}}}, nil
 }
 
-// ollama runs llama.cpp's Q4_K_M file, where the program is on PATH: no package
+// ollamaContender runs llama.cpp's Q4_K_M file, where the program is on PATH: no package
 // registry has it. Its answers differ, as it takes text and not ids; the work
 // is the same.
-func (o *speedOptions) ollama(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
+func (o *speedOptions) ollamaContender(ctx context.Context, shop *workshop, s *sample, prompt string) ([]*contender, error) {
 	server, err := exec.LookPath("ollama")
 	if err != nil {
 		o.note("no program ollama on PATH: it is left out")

@@ -160,7 +160,7 @@ func (r *speedReport) table(q *qualityReport) string {
 	fmt.Fprintf(&b, "Written by `make bench-peers` (internal/peers). Prompt %d + %d generated tokens, batch 1, greedy, %d threads; %d rounds of fresh processes, %d passes of each in a round, alternating. ",
 		r.Prompt, r.Generate, r.Threads, r.Rounds, r.Passes)
 	b.WriteString("Load, first token (from before the model is loaded) and peak resident memory are of a process's first pass, prefill and decode of the later ones. Medians, [smallest – largest]. ")
-	b.WriteString("KL is from [quality.md](quality.md), of llama.cpp's files with an importance matrix where that is lower (they run alike). mlx-lm has one round: without Metal it takes a minute a pass. ")
+	b.WriteString("KL is from [quality.md](quality.md), of llama.cpp's files with an importance matrix where that is lower (they run alike). mlx-lm, where it is here, has one round: without Metal a prompt of 512 tokens takes it minutes. ")
 	b.WriteString("onnxruntime-genai's cache is made for these tokens alone, not for the whole context as is its default; starting Python is not counted.\n\n")
 	b.WriteString("| file | prefill tokens/s | decode tokens/s | load s | first token s | peak MB | file MB | KL |\n|---|---|---|---|---|---|---|---|\n")
 	for _, c := range r.Contenders {
