@@ -27,7 +27,7 @@ comparison: build ## the sample in every format: one page of size, loss, speed a
 	bin/llama-pajamas-quant convert --model "$$(bin/llama-pajamas-run-onnx setup --sample)" --output models/comparison --formats gguf,mlx,onnx --target-eps CPU,TensorRT,CoreML --gguf-precision Q8_0,Q4_K_M --no-base --force
 	bin/llama-pajamas-quant compare --model models/comparison --quick --rounds 3 --num-questions $(QUESTIONS) --max-tokens 128 --output models/comparison/BENCHMARK_COMPARISON.md
 
-QUESTIONS = 12
+QUESTIONS = 60
 
 test: oracle      ## every test: unit, fuzz seeds, oracles
 	LLAMA_PAJAMAS_ORACLE=require $(GO) test -p 2 -timeout 30m ./...

@@ -369,7 +369,7 @@ func (v *comparison) settings(c *common, o compareOptions) (out []report.Fact) {
 		}
 		add("model-written code", "%s", code)
 		if v.eval.Reference != "" {
-			add("answers beside", "those of %s, which is the most exact that was asked", v.eval.Reference)
+			add("answers beside", "those of %s, which has the most bits of those that were asked", v.eval.Reference)
 		}
 	}
 	return out
