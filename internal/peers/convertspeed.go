@@ -38,6 +38,8 @@ type convertReport struct {
 	Runs    []*conversion `json:"runs"`
 	Claims  []claim       `json:"claims"`
 	Large   *largeReport  `json:"qwen3_8b_shape,omitempty"`
+	// LargeRun says which run Large is of, where it is of an earlier one.
+	LargeRun string `json:"qwen3_8b_run,omitempty"`
 }
 
 // convertSpeed times conversions of a BF16 folder to CPU int4.
@@ -178,6 +180,15 @@ func treeRSS(pid int) int64 {
 
 // write adds the claims and writes the files.
 func (r *convertReport) write(dir string) error {
+	if r.Large == nil { // a run of half an hour: the last one stays
+		var last convertReport
+		if _, err := readReport(dir, convertFile, &last); err != nil {
+			return err
+		}
+		if r.Large, r.LargeRun = last.Large, last.LargeRun; r.Large != nil && r.LargeRun == "" {
+			r.LargeRun = last.Machine.Commit + ", " + last.Machine.Date
+		}
+	}
 	theirs := r.Runs[len(r.Runs)-1]
 	for _, c := range r.Runs[:len(r.Runs)-1] {
 		r.Claims = append(r.Claims, newClaim("time, theirs / ours", c.Name, theirs.Name, theirs.Seconds, c.Seconds, goal{atLeast: 7}))
@@ -195,6 +206,9 @@ func (r *convertReport) write(dir string) error {
 	}
 	if r.Large != nil {
 		b.WriteString("\n" + r.Large.String())
+		if r.LargeRun != "" {
+			fmt.Fprintf(&b, "\nThat is of an earlier run (%s), with the probe.\n", r.LargeRun)
+		}
 	}
 	fmt.Fprintf(&b, "\n%s\n", r.Machine)
 	if err := writeReport(dir, convertFile, r, b.String()); err != nil {
