@@ -122,14 +122,10 @@ func runGenerateBatch(ctx context.Context, c *common, cmd *cobra.Command, o gene
 		return err
 	}
 	defer l.close() // reading is done: nothing can be lost
-	base, err := o.options(cmd, l.folder)
+	base, err := o.generation(cmd, l)
 	if err != nil {
 		return err
 	}
-	if !o.ignoreEnd {
-		base.StopTokens = append(base.StopTokens, chat.EndTokens(l.folder, l.tok)...)
-	}
-	base.Vocab = l.tok.VocabSize()
 	batch, err := c.openBatch(ctx, l, min(o.batch.size, len(left)))
 	if err != nil {
 		return err

@@ -77,6 +77,20 @@ type timingsJSON struct {
 	Decode     float64 `json:"decode_tokens_per_second"`
 }
 
+// generation is the options of an answer that ends with the model's end tokens,
+// unless they are to be ignored.
+func (o *generateOptions) generation(cmd *cobra.Command, l *loaded) (infer.Options, error) {
+	opts, err := o.options(cmd, l.folder)
+	if err != nil {
+		return opts, err
+	}
+	if !o.ignoreEnd {
+		opts.StopTokens = append(opts.StopTokens, chat.EndTokens(l.folder, l.tok)...)
+	}
+	opts.Vocab = l.tok.VocabSize()
+	return opts, nil
+}
+
 func runGenerate(ctx context.Context, c *common, cmd *cobra.Command, o generateOptions, args []string) error {
 	text, err := o.readPrompt(c, cmd, args)
 	if err != nil {
@@ -87,14 +101,10 @@ func runGenerate(ctx context.Context, c *common, cmd *cobra.Command, o generateO
 		return err
 	}
 	defer l.close() // reading is done: nothing can be lost
-	opts, err := o.options(cmd, l.folder)
+	opts, err := o.generation(cmd, l)
 	if err != nil {
 		return err
 	}
-	if !o.ignoreEnd {
-		opts.StopTokens = append(opts.StopTokens, chat.EndTokens(l.folder, l.tok)...)
-	}
-	opts.Vocab = l.tok.VocabSize()
 	prompt := l.tok.Encode(text, tokenizer.EncodeOptions{AddSpecial: !o.noBOS, ParseSpecial: o.special})
 	out := &plainText{w: c.Out, terminal: c.OutTerminal}
 	show := func(t infer.Token) { out.write(t.Text) }
