@@ -130,6 +130,13 @@ func TestVerdicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beside := "Read-only file system"
+	home, _ := os.UserHomeDir() // "" hides nothing
+	for _, hidden := range []string{"/tmp", "/run", home} {
+		if hidden != "" && strings.HasPrefix(here, hidden+"/") { // so is a checkout in it
+			beside = "FileNotFoundError"
+		}
+	}
 
 	for _, c := range []struct {
 		name, program string
@@ -155,8 +162,7 @@ func TestVerdicts(t *testing.T) {
 		{"write too much", "f = open('a', 'wb')\nf.write(bytes(2 << 20))\nf.flush()\n", "File too large"},
 		{"fill the working folder", "for i in range(64): open(str(i), 'wb').write(bytes(1 << 20))\n", "No space left"},
 		{"write outside", fmt.Sprintf("open(%q, 'w')\n", outside), "Error"},
-		// Read-only, or not there at all: a checkout may lie in a hidden folder.
-		{"write beside the test", fmt.Sprintf("open(%q, 'w')\n", filepath.Join(here, "outside")), "Error"},
+		{"write beside the test", fmt.Sprintf("open(%q, 'w')\n", filepath.Join(here, "outside")), beside},
 		{"write to the root", "open('/outside', 'w')\n", "Read-only file system"},
 		{"mount again", "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nassert libc.mount(b'none', b'/', None, 0x20, None) == 0\n", "AssertionError"},
 		{"read what is hidden", fmt.Sprintf("open(%q)\n", secret), "FileNotFoundError"},
